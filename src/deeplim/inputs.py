@@ -1,0 +1,310 @@
+"""Inputs to a network, reduced to what it sees of them at initialization: norms and correlation gaps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from deeplim.errors import InputError
+
+MOST_INPUTS = 512
+_ROUNDING = 4 * np.finfo(float).eps
+_ASYMMETRY, _NEGATIVE = 1e-6, 1e-10
+"""How far correlations may be from symmetric (they are then averaged) and from positive semi-definite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """m inputs, as the logarithm of their mean squares and the gaps 1 - rho of every pair.
+
+    ``log_norm`` has shape (m,): log of |x|^2 / n_in. ``gap`` has shape (m, m), is symmetric with a zero
+    diagonal and lies in (0, 2] elsewhere. Gaps rather than correlations, so that inputs at 1 - rho = 1e-12
+    keep their digits.
+    """
+
+    log_norm: Float[np.ndarray, " input"]
+    gap: Float[np.ndarray, "input input"]
+    names: tuple[str, ...]
+    source: str = "given covariance"
+    images: Float[np.ndarray, "input pixel"] | None = field(default=None, repr=False)
+
+    @property
+    def count(self) -> int:
+        """m, the number of inputs."""
+        return len(self.log_norm)
+
+    @property
+    def correlation(self) -> Float[np.ndarray, "input input"]:
+        """rho, shape (m, m)."""
+        return 1.0 - self.gap
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "input input"]:
+        """V_0^{ab} = <x^a, x^b> / n_in, shape (m, m); OverflowError when a norm is beyond 1e308."""
+        scale = np.exp(self.log_norm / 2)
+        with np.errstate(over="ignore"):
+            covariance = self.correlation * np.outer(scale, scale)
+        if not np.isfinite(covariance).all():
+            raise OverflowError("a mean square is beyond 1e308; use log_norm and gap, which hold it.")
+        return covariance
+
+    def pair(self, first: int, second: int) -> "Inputs":
+        """Return the two inputs named by their indices, as inputs of their own."""
+        check_pair((first, second), self.count)
+        chosen = [first, second]
+        return replace(
+            self,
+            log_norm=self.log_norm[chosen],
+            gap=self.gap[np.ix_(chosen, chosen)],
+            names=tuple(self.names[i] for i in chosen),
+            images=None if self.images is None else self.images[chosen],
+        )
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return f"one input ({self.source})"
+        gaps = np.unique(self.gap[np.triu_indices(self.count, 1)])
+        low, high = _correlation_text(gaps[-1]), _correlation_text(gaps[0])
+        correlations = f"correlation {low}" if self.count == 2 else f"correlations from {low} to {high}"
+        return f"{self.count} inputs at {correlations} ({self.source})"
+
+
+def _correlation_text(gap: float) -> str:
+    """A correlation as text; one too near to 1 for four digits by its distance to 1."""
+    return f"1 - {gap:.3g}" if gap < 1e-3 else f"{1 - gap:.4g}"
+
+
+def check_pair(pair: tuple[int, int], count: int) -> None:
+    """Raise InputError unless the pair names two different inputs of the ``count`` there are."""
+    if count < 2:
+        raise InputError("there is one input, and a correlation needs two; give at least two inputs.")
+    whole = all(isinstance(index, int | np.integer) and 0 <= index < count for index in pair)
+    if not whole or len(pair) != 2 or pair[0] == pair[1]:
+        given = ",".join(map(str, pair))
+        raise InputError(f"the pair {given} does not name two different inputs; use 0 to {count - 1}.")
+
+
+def gram(
+    x: ArrayLike | None = None,
+    *,
+    correlation: float | None = None,
+    gap: float | None = None,
+    covariance: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+) -> Inputs:
+    """Return inputs, from exactly one of: an array of them, a correlation or gap of two, a covariance matrix.
+
+    ``x`` has one input a row; its covariance is <x^a, x^b> / n_in. ``correlation`` and ``gap`` (= 1 -
+    correlation, for two inputs closer than 1e-8) describe two inputs of unit mean square. InputError when an
+    input is zero, when two inputs have correlation 1 (no network could tell them apart), or when a matrix is
+    not positive semi-definite.
+
+    >>> gram(correlation=0.3).covariance
+    array([[1. , 0.3],
+           [0.3, 1. ]])
+    """
+    if sum(value is not None for value in (x, correlation, gap, covariance)) != 1:
+        raise InputError("give exactly one of: an array of inputs, correlation=, gap=, covariance=.")
+    if x is not None:
+        return _from_rows(_numbers(x, "the array of inputs"), names, "array")
+    if covariance is not None:
+        return _from_covariance(_numbers(covariance, "the covariance"), names)
+    if correlation is not None:
+        rho = _one_number(correlation, "a correlation")
+        if not -1 <= rho < 1:
+            raise InputError(f"a correlation of {rho} was given; it must be at least -1 and below 1.")
+        between, source = 1.0 - rho, "given correlation"
+    else:
+        between, source = _one_number(gap, "a gap 1 - rho"), "given gap"
+        if not 0 < between <= 2:
+            raise InputError(f"a gap 1 - rho of {between} was given; it must be above 0 and at most 2.")
+    return Inputs(np.zeros(2), np.array([[0.0, between], [between, 0.0]]), _names(names, 2), source)
+
+
+def read_inputs(path: str | Path) -> Inputs:
+    """Return the inputs in a file (.npy, or .csv with one input a row), or the bundled ``digits``.
+
+    A .csv file has numbers with commas between them and may begin with one line of column names. An array of
+    more than two dimensions, such as images, is read as one input for each index of the first. InputError
+    when the file is missing, is not a table of numbers, or holds no input.
+    """
+    if str(path) == "digits":
+        return digits()
+    path = Path(path)
+    readers = {".npy": _read_npy, ".csv": _read_csv}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"the inputs {str(path)!r} are not a .npy or .csv file; give one, or 'digits'.")
+    try:
+        table = readers[path.suffix.lower()](path)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"the inputs in {path} could not be read ({_on_one_line(error)}); give a table, one input a row."
+        ) from None
+    table = _numbers(table, f"the table in {path}")
+    if table.ndim > 2 and table.size:
+        table = table.reshape(len(table), -1)
+    return _from_rows(table, None, path.name)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
+    header = [cell.strip(' "\n') for cell in lines[0].split(",")] if lines else []
+    if not any(_is_number(cell) for cell in header):
+        if "" in header:
+            raise ValueError("a column has no name; save the table without row labels")
+        lines = lines[1:]
+    if not lines:
+        raise ValueError("it holds no numbers")
+    return np.loadtxt(lines, delimiter=",", ndmin=2)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def digits() -> Inputs:
+    """Return the ten bundled handwritten digits, one 8 x 8 image a class, as pixels from 0 to 16.
+
+    From the Optical Recognition of Handwritten Digits data (E. Alpaydin and C. Kaynak, 1998, UCI Machine
+    Learning Repository, doi 10.24432/C50P49, CC BY 4.0).
+    """
+    with resources.files("deeplim.data").joinpath("digits.csv").open() as file:
+        images = np.loadtxt(file, delimiter=",")
+    inputs = _from_rows(images, [f"digit {i}" for i in range(10)], "handwritten digits")
+    return replace(inputs, images=images)
+
+
+def _numbers(values: object, what: str) -> np.ndarray:
+    """Values as an array of floats; InputError when they are not real numbers in a rectangle."""
+    try:
+        array = np.asarray(values)
+        reason = f"it is of type {array.dtype}"
+        if array.dtype.kind in "biuf":
+            with np.errstate(over="ignore"):
+                return array.astype(float)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, or a tensor on a GPU
+        reason = _on_one_line(error)
+    raise InputError(f"{what} cannot be read as real numbers ({reason}); give real numbers.")
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+def _one_number(value: object, what: str) -> float:
+    array = _numbers(value, what)
+    if array.size != 1:
+        raise InputError(f"{what} of shape {array.shape} was given; give one number.")
+    return float(array.item())
+
+
+def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    if count > MOST_INPUTS:
+        raise InputError(f"{count} inputs were given; at most {MOST_INPUTS} at a time are followed exactly.")
+    if names is not None and len(names) != count:
+        raise InputError(f"{len(names)} names were given for {count} inputs; give one each.")
+    return tuple(f"input {i}" for i in range(count)) if names is None else tuple(str(name) for name in names)
+
+
+def _from_rows(x: np.ndarray, given: Sequence[str] | None, source: str) -> Inputs:
+    if x.ndim != 2 or not x.size:
+        raise InputError(f"inputs of shape {x.shape} were given; they must be a table with one input a row.")
+    names = _names(given, len(x))
+    if not np.isfinite(x).all():
+        raise InputError("the inputs contain a NaN or an infinity; every entry must be a finite number.")
+    largest = np.abs(x).max(axis=1)
+    if not largest.all():
+        zero = names[int(np.argmin(largest))]
+        raise InputError(f"{zero} is all zeros; drop it, its correlations are undefined.")
+    # Scaling by powers of two rounds nothing, and leaves no square that could overflow.
+    exponent = np.frexp(largest)[1]
+    scaled = np.ldexp(x, -exponent[:, None])
+    mean_square = np.mean(scaled**2, axis=1)
+    log_norm = np.log(mean_square) + 2 * np.log(2) * exponent
+    return _checked(Inputs(log_norm, _gaps(scaled), names, source))
+
+
+def _gaps(x: np.ndarray) -> Float[np.ndarray, "input input"]:
+    """1 - rho of every pair of rows, whose largest entries are from 1/2 to 1; zero where proportional."""
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    gap = np.triu(np.clip(1.0 - unit @ unit.T, 0.0, 2.0), 1)
+    for i, row in enumerate(x[:-1]):
+        near = i + 1 + np.flatnonzero(gap[i, i + 1 :] < 0.5)
+        gap[i, near] = _small_gaps(row, x[near])
+        same = [j for j in near if gap[i, j] < _ROUNDING**2 and _proportional(row, x[j])]
+        gap[i, same] = 0.0
+    return gap + gap.T
+
+
+def _small_gaps(row: np.ndarray, rows: np.ndarray) -> Float[np.ndarray, " input"]:
+    """1 - cos of the acute angles of one row to others, to nearly full precision however small the angle.
+
+    With d = x - row, exact for neighbours, the part of x across the row is d - (d.row / row.row) row and |x|
+    sin long: nothing cancels. 1 - cos = sin^2 / (1 + cos).
+    """
+    square = row @ row
+    # A factor of two, which rounds nothing, brings neighbours on two sides of a power of two together.
+    along = rows @ row / square
+    rows = rows * np.exp2(-np.rint(np.log2(along)))[:, None]
+    difference = rows - row
+    across = difference - np.outer(difference @ row / square, row)
+    squares = np.einsum("ij,ij->i", rows, rows)
+    cosine = rows @ row / np.sqrt(squares * square)
+    sine_square = np.einsum("ij,ij->i", across, across) / squares
+    return sine_square / (1 + cosine)
+
+
+def _proportional(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether one row is the other times a factor, up to the rounding of that product."""
+    factor = (a @ b) / (b @ b)
+    if abs(factor - 1) < 16 * _ROUNDING:  # a factor of one: there is no product to round
+        return bool(np.array_equal(a, b))
+    return bool((np.abs(a - factor * b) <= _ROUNDING * np.abs(a)).all())
+
+
+def _from_covariance(v: np.ndarray, given: Sequence[str] | None) -> Inputs:
+    if v.ndim != 2 or v.shape[0] != v.shape[1] or not v.size:
+        raise InputError(f"a covariance of shape {v.shape} was given; it must be a square matrix.")
+    names = _names(given, len(v))
+    if not np.isfinite(v).all():
+        raise InputError("the covariance contains a NaN or an infinity; every entry must be a finite number.")
+    norm = v.diagonal()
+    if norm.min() <= 0:
+        smallest = names[int(np.argmin(norm))]
+        raise InputError(f"the variance of {smallest} is {norm.min():g}; give a positive diagonal.")
+    scale = np.sqrt(norm)
+    rho = v / scale[:, None] / scale
+    if np.abs(rho - rho.T).max() > _ASYMMETRY:
+        raise InputError("the covariance is not symmetric; give a symmetric matrix.")
+    least = np.linalg.eigvalsh((rho + rho.T) / 2).min()
+    if least < -_NEGATIVE:
+        raise InputError(
+            f"the correlations of the covariance have an eigenvalue {least:.3g}; give a positive semi-definite matrix."
+        )
+    gap = np.clip(1.0 - (rho + rho.T) / 2, 0.0, 2.0)
+    np.fill_diagonal(gap, 0.0)
+    return _checked(Inputs(np.log(norm), gap, names, "given covariance"))
+
+
+def _checked(inputs: Inputs) -> Inputs:
+    same = np.argwhere(np.triu(inputs.gap <= 0, 1))
+    if len(same):
+        i, j = same[0]
+        raise InputError(
+            f"{inputs.names[i]} and {inputs.names[j]} have correlation 1, so no layer can tell them apart; drop one."
+        )
+    return inputs

@@ -1,0 +1,288 @@
+"""Paths: covariance matrices along depth, the one thing that limits, finite networks and probes all return.
+
+A covariance matrix is held as the log of its diagonal and the log of the gap 1 - rho of each pair. That is as
+many numbers as the matrix has, and unlike the matrix it loses nothing when inputs align (1 - rho = 1e-300
+keeps all its digits) or when norms explode or die.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from deeplim.errors import ClockError, InputError
+from deeplim.inputs import check_pair
+
+if TYPE_CHECKING:
+    import xarray
+
+Clock = Literal["layer", "layer/width", "layer/depth"]
+_SMALLEST = np.finfo(float).smallest_subnormal
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Covariances of m inputs in each sample at each recorded layer.
+
+    log_norm: log V^{aa}, shape (sample, layer, input). log_gap: log(1 - rho^{ab}), shape (sample, layer,
+    pair), pairs in the order (0,1), (0,2), ..., (1,2), ...; minus infinity where a finite network made two
+    inputs exactly parallel. time: the recorded layers on ``clock``, shape (layer,). alive: False from the
+    layer at which the sample is lost: some input has died (its activations are all zero, log_norm minus
+    infinity) or exploded (its norm is too large for a float, log_norm plus infinity). There log_gap is NaN,
+    and every summary leaves the sample out and counts it.
+    """
+
+    log_norm: Float[np.ndarray, "sample layer input"]
+    log_gap: Float[np.ndarray, "sample layer pair"]
+    alive: Bool[np.ndarray, "sample layer"]
+    time: Float[np.ndarray, " layer"]
+    clock: Clock
+    names: tuple[str, ...]
+    source: str
+    width: int | None = None
+    depth: int | None = None
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.log_norm.ndim != 3 or 0 in self.log_norm.shape[1:]:
+            raise InputError(
+                f"log norms of shape {self.log_norm.shape} were given; they need the axes (sample, layer, "
+                "input), with at least one layer and one input."
+            )
+        samples, layers, inputs = self.log_norm.shape
+        needed = (samples, layers, inputs * (inputs - 1) // 2), (samples, layers), (layers,), inputs
+        given = self.log_gap.shape, self.alive.shape, self.time.shape, len(self.names)
+        if given != needed:
+            raise InputError(
+                f"with log norms of shape {self.log_norm.shape}, log gaps, alive, time and names of sizes "
+                f"{needed} are needed and {given} were given; give arrays of one ensemble."
+            )
+        if self.alive.dtype != bool:
+            raise InputError(f"alive is of type {self.alive.dtype}; give an array of True and False.")
+        sound = np.isfinite(self.log_norm).all(axis=2) & (self.log_gap < np.inf).all(axis=2)
+        if (self.alive & ~sound).any():
+            raise InputError(
+                f"a living sample of {self.source} has a log norm that is not finite or a log gap that is no "
+                "number; mark lost samples with alive = False."
+            )
+        _check_clock(self.clock)
+
+    @property
+    def samples(self) -> int:
+        """Number of networks or sample paths."""
+        return self.log_norm.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """m, the number of inputs."""
+        return self.log_norm.shape[2]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The pairs of inputs in the order of the last axis of ``log_gap``."""
+        return [(i, j) for i in range(self.inputs) for j in range(i + 1, self.inputs)]
+
+    @property
+    def correlation_gap(self) -> Float[np.ndarray, "sample layer pair"]:
+        """1 - rho of every pair; 0 where exactly parallel and else positive; NaN where not alive."""
+        return np.where(np.isneginf(self.log_gap), 0.0, np.maximum(np.exp(self.log_gap), _SMALLEST))
+
+    @property
+    def correlation(self) -> Float[np.ndarray, "sample layer input input"]:
+        """rho, shape (sample, layer, input, input); NaN where not alive."""
+        rho = np.ones((*self.log_norm.shape, self.inputs))
+        first, second = np.triu_indices(self.inputs, 1)
+        rho[..., first, second] = rho[..., second, first] = 1.0 - np.exp(self.log_gap)
+        rho[~self.alive] = np.nan
+        return rho
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "sample layer input input"]:
+        """V, shape (sample, layer, input, input); NaN where not alive; OverflowError above 1e308."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scale = np.exp(self.log_norm / 2)
+            covariance = self.correlation * (scale[..., :, None] * scale[..., None, :])
+        if np.isinf(covariance[self.alive]).any():
+            raise OverflowError("a norm is beyond 1e308; use log_norm and correlation, which hold it.")
+        return covariance
+
+    @property
+    def dead(self) -> Int[np.ndarray, " layer"]:
+        """How many samples are dead (some input's activations all zero) at each recorded layer."""
+        return np.sum(~self.alive & ~self._exploded, axis=0)
+
+    @property
+    def exploded(self) -> Int[np.ndarray, " layer"]:
+        """How many samples have exploded (some input's norm too large for a float) at each recorded layer."""
+        return np.sum(self._exploded, axis=0)
+
+    @property
+    def _exploded(self) -> Bool[np.ndarray, "sample layer"]:
+        return ~self.alive & np.isposinf(self.log_norm).any(axis=2)
+
+    @property
+    def aligned(self) -> Int[np.ndarray, " layer"]:
+        """How many living samples have made some pair of inputs exactly parallel, at each recorded layer."""
+        return np.sum(self.alive & np.isneginf(self.log_gap).any(axis=2), axis=0)
+
+    def pair_index(self, pair: tuple[int, int]) -> int:
+        """Return where a pair of inputs stands on the last axis of ``log_gap``; InputError if none does."""
+        check_pair(pair, self.inputs)
+        return self.pairs.index((min(pair), max(pair)))
+
+    def pair(self, first: int, second: int) -> "Paths":
+        """Return the paths of two of the inputs alone; a sample lost by another input stays lost, and why."""
+        index = self.pair_index((first, second))
+        log_norm = self.log_norm[:, :, [first, second]]
+        by_another = ~self.alive & ~np.isinf(log_norm).any(axis=2)
+        log_norm[by_another] = np.where(self._exploded, np.inf, -np.inf)[by_another, None]
+        return replace(
+            self,
+            log_norm=log_norm,
+            log_gap=self.log_gap[:, :, [index]],
+            names=(self.names[first], self.names[second]),
+        )
+
+    def on_clock(self, clock: Clock) -> "Paths":
+        """Return the same paths with depth on another clock; ClockError if width or depth is not known."""
+        _check_clock(clock)
+        if clock == self.clock:
+            return self
+        layer = self.time * _layers_per_unit(self, self.clock)
+        whole = np.round(layer)  # (7 / 200) * 200 is not 7
+        layer = np.where(np.isclose(layer, whole, rtol=1e-12, atol=1e-9), whole, layer)
+        return replace(self, time=layer / _layers_per_unit(self, clock), clock=clock)
+
+    def at(self, times: Sequence[float]) -> "Paths":
+        """Return the paths at some of the recorded times only; InputError names the times there are."""
+        if not len(times):
+            raise InputError("no times were asked for; give at least one of the recorded times.")
+        index = [self._index(time) for time in times]
+        return replace(
+            self,
+            log_norm=self.log_norm[:, index],
+            log_gap=self.log_gap[:, index],
+            alive=self.alive[:, index],
+            time=self.time[index],
+        )
+
+    def _index(self, time: float) -> int:
+        index = int(np.argmin(np.abs(self.time - time)))
+        if not np.isclose(self.time[index], time, rtol=1e-9, atol=1e-12):
+            more = f" and {len(self.time) - 12} more" if len(self.time) > 12 else ""
+            recorded = ", ".join(f"{t:g}" for t in self.time[:12]) + more
+            raise InputError(f"{self.clock} = {time:g} was not recorded; recorded are {recorded}.")
+        return index
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return log_norm, log_gap, correlation and alive as an xarray Dataset with labelled axes."""
+        import xarray
+
+        labels = [f"{self.names[i]}, {self.names[j]}" for i, j in self.pairs]
+        return xarray.Dataset(
+            {
+                "log_norm": (("sample", "layer", "input"), self.log_norm),
+                "log_gap": (("sample", "layer", "pair"), self.log_gap),
+                "correlation": (("sample", "layer", "pair"), 1.0 - np.exp(self.log_gap)),
+                "alive": (("sample", "layer"), self.alive),
+            },
+            coords={"layer": self.time, "input": list(self.names), "pair": labels},
+            attrs={"clock": self.clock, "source": self.source} | self._sizes,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the paths to one compressed .npz file for ``Paths.load``; InputError if that cannot be."""
+        fields = {name: np.asarray(value) for name, value in vars(self).items() if value is not None}
+        try:
+            with open(path, "wb") as file:
+                np.savez_compressed(file, **fields)  # type: ignore[arg-type]
+        except OSError as error:
+            raise InputError(f"the paths could not be saved ({error}); choose another file.") from None
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        sizes = {"width": self.width, "depth": self.depth}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Paths":
+        """Return the paths that ``save`` wrote; InputError if the file holds none."""
+        try:
+            with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+                fields: dict[str, Any] = {name: archive[name] for name in archive.files}
+            missing = [name for name in _SAVED if name not in fields]
+            if missing:
+                raise ValueError(f"it has no {', '.join(missing)}")
+            return cls(**{name: _SAVED.get(name, int)(value) for name, value in fields.items()})
+        except (OSError, ValueError, EOFError, TypeError, RuntimeError, BadZipFile, zlib.error) as error:
+            reason = " ".join(str(error).split()).removesuffix(".")
+            raise InputError(
+                f"{path} does not hold saved paths ({reason}); write them with `save` or --output."
+            ) from None
+
+
+def _check_clock(clock: str) -> None:
+    if clock not in get_args(Clock):
+        raise ClockError(f"the clock {clock!r} is not known; use one of {', '.join(get_args(Clock))}.")
+
+
+def _words(array: np.ndarray) -> tuple[str, ...]:
+    return tuple(str(word) for word in array)
+
+
+_SAVED: dict[str, Callable[[np.ndarray], Any]] = {
+    "log_norm": np.asarray,
+    "log_gap": np.asarray,
+    "alive": np.asarray,
+    "time": np.asarray,
+    "clock": str,
+    "names": _words,
+    "source": str,
+    "deterministic": bool,
+}
+"""The fields that every file of paths has, and what makes them of arrays; width and depth may be missing."""
+
+
+def _layers_per_unit(paths: Paths, clock: Clock) -> float:
+    """How many layers one unit of a clock is; ClockError if the paths do not know."""
+    sizes = {"layer": 1, "layer/width": paths.width, "layer/depth": paths.depth}
+    size = sizes[clock]
+    if size is None:
+        raise ClockError(
+            f"the paths of {paths.source} are on the clock {paths.clock} and belong to no one network, "
+            f"so they cannot be put on {clock}; compare paths on one clock."
+        )
+    return float(size)
+
+
+def default_layers(depth: int) -> list[int]:
+    """Return the layers recorded when none are asked for: all of up to 40, else 41 evenly spaced ones."""
+    return sorted({round(layer) for layer in np.linspace(0, depth, min(depth, 40) + 1)})
+
+
+def check_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
+    """Return the layers to record, increasing; InputError unless whole and from 0 to the depth."""
+    if layers is None:
+        return default_layers(depth)
+    try:
+        asked = list(layers)
+    except TypeError:  # one number
+        asked = [layers]  # type: ignore[list-item]
+    rule = f"give whole numbers from 0 to the depth, {depth}"
+    if not asked:
+        raise InputError(f"no layers were asked for; {rule}.")
+    for layer in asked:
+        if not _is_whole(layer) or not 0 <= layer <= depth:
+            raise InputError(f"the layer {' '.join(str(layer).split())} was asked for; {rule}.")
+    return sorted({int(layer) for layer in asked})
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, int | np.integer):
+        return not isinstance(value, bool)
+    return isinstance(value, float | np.floating) and float(value).is_integer()
