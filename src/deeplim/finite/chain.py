@@ -1,0 +1,159 @@
+"""Exact finite networks: ensembles of MLPs and ResNets at initialization, drawn without their weight matrices."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from deeplim.activations import Elementwise
+from deeplim.architecture import MLP, Network
+from deeplim.errors import InputError
+from deeplim.finite.start import start
+from deeplim.finite.streams import stream_states
+from deeplim.inputs import Inputs
+from deeplim.parallel import in_threads
+from deeplim.paths import Paths, check_layers
+
+BATCH = 256
+"""Networks handed to a thread at a time; it changes no number."""
+MOST_NETWORKS = 1_000_000_000
+Progress = Callable[[int], object]
+
+
+def sample(
+    network: Network,
+    inputs: Inputs,
+    *,
+    networks: int = 1000,
+    first: int = 0,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Paths:
+    """Return the covariances of networks first, first + 1, ... of a seed, ``networks`` of them, at the chosen layers.
+
+    The law is that of the network with its weight matrices, to rounding: rows are drawn in single precision and summed
+    in double for activations given by slopes, in double precision for the others. Network i of a seed is always the
+    same one, whatever the number of networks, threads or recorded layers. 1 - rho keeps its relative precision however
+    small it is; among more than two inputs, two that are 1e12 times closer to each other than to input 0 count as
+    parallel. ``progress`` is called with the number of networks that each finished batch held. InputError for counts,
+    seeds or layers out of range.
+    """
+    chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
+    check_ensemble(networks, seed)
+    pairs = inputs.count * (inputs.count - 1) // 2
+    norms = np.empty((networks, len(chosen), inputs.count))
+    gaps = np.empty((networks, len(chosen), pairs))
+    run = _runner(network, inputs, chosen)
+
+    def batch(begin: int) -> int:
+        part = slice(begin, min(begin + BATCH, networks))
+        run(seed, first + begin, norms[part], gaps[part])
+        return part.stop - part.start
+
+    for finished in in_threads(batch, range(0, networks, BATCH), threads):
+        if progress is not None:
+            progress(finished)
+    if isinstance(network, MLP) and chosen[0] == 0:
+        norms[:, 0], gaps[:, 0] = inputs.log_norm, np.log(inputs.gap[np.triu_indices(inputs.count, 1)])
+    return _as_paths(network, inputs, chosen, norms, gaps)
+
+
+def check_ensemble(networks: int, seed: int) -> None:
+    """Raise InputError unless the number of networks and the seed are in range."""
+    if networks != int(networks) or not 1 <= networks <= MOST_NETWORKS:
+        raise InputError(f"{networks} networks were asked for; give a whole number from 1 to {MOST_NETWORKS:,}.")
+    if seed != int(seed) or not 0 <= seed < 2**63:
+        raise InputError(f"the seed {seed} was given; it must be a whole number from 0 to 2^63 - 1.")
+
+
+def how_computed(network: Network) -> str:
+    """Return how the network's activation is computed: 'slopes', 'compiled by Numba' or 'vectorised NumPy'."""
+    if not isinstance(network.activation, Elementwise):
+        return "slopes"
+    return "vectorised NumPy" if compiled_function(network.activation) is None else "compiled by Numba"
+
+
+@lru_cache(maxsize=32)
+def compiled_function(activation: Elementwise) -> Callable[[float], float] | None:
+    """Return the activation compiled to a scalar function by Numba, or None when it cannot be or then disagrees."""
+    from numba import njit
+
+    function = activation.load()
+    at = np.linspace(-3.0, 3.0, 25)
+    try:
+        plain: Any = njit(function) if hasattr(function, "__code__") else function
+        scalar: Any = njit(lambda x: float(plain(x)))
+        same = np.allclose([scalar(x) for x in at], function(at), rtol=1e-12, atol=1e-14)
+    except Exception:  # Numba refuses a function in as many ways as it has passes; any of them means NumPy
+        return None
+    return scalar if same else None
+
+
+def _runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
+    """A function that fills norms and gaps with networks first, first + 1, ... of a seed."""
+    if isinstance(network.activation, Elementwise) and compiled_function(network.activation) is None:
+        from deeplim.finite.rowwise import run_rows
+
+        return lambda seed, first, norms, gaps: run_rows(network, inputs, layers, seed, first, norms, gaps)
+    return _fused_runner(network, inputs, layers)
+
+
+def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
+    from deeplim.finite.kernel import UNROLLED_UP_TO, compile_kernels, workspace
+    from deeplim.finite.lanes import COUNT
+
+    homogeneous = network.homogeneous
+    slopes = tuple(np.float32(slope) for slope in network.slopes) if homogeneous else (np.float32(0), np.float32(0))
+    phi = compiled_function(network.activation) if isinstance(network.activation, Elementwise) else None
+    mlp, resnet = compile_kernels(inputs.count if homogeneous and inputs.count <= UNROLLED_UP_TO else 0, phi)
+    begin = start(inputs, unit_norm=homogeneous)
+    shape = network.width, network.depth, network.gain / network.width
+    kept, precision = (
+        (0 if isinstance(network, MLP) else network.width),
+        np.float32 if homogeneous else np.float64,
+    )
+
+    def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
+        states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
+        arguments = (
+            states,
+            *shape,
+            slopes,
+            begin,
+            workspace(inputs.count, kept, precision),
+            layers,
+            norms,
+            gaps,
+        )
+        if isinstance(network, MLP):
+            mlp(*arguments)
+        else:
+            resnet(*arguments, network.skip, network.branch_scale)
+
+    return run
+
+
+def _as_paths(
+    network: Network,
+    inputs: Inputs,
+    layers: np.ndarray,
+    norms: Float[np.ndarray, "network layer input"],
+    gaps: Float[np.ndarray, "network layer pair"],
+) -> Paths:
+    alive = np.isfinite(norms).all(axis=2) & ~np.isnan(gaps).any(axis=2)
+    gaps[~alive] = np.nan
+    return Paths(
+        log_norm=norms,
+        log_gap=gaps,
+        alive=alive,
+        time=layers.astype(float),
+        clock="layer",
+        names=inputs.names,
+        source=f"exact networks: {network}",
+        width=network.width,
+        depth=network.depth,
+    )

@@ -1,0 +1,195 @@
+"""From the Gram matrix of a layer to the coordinates of the next, for sixteen networks at a time.
+
+State of a block, all in double precision: ``size`` r_a, how large the difference of input a to input 0 is;
+``growth`` and ``shrink``, products since the last flush of the factors by which norms and sizes changed, whose logs are
+kept in ``log_norm`` and ``log_size`` so that neither underflows at any depth; ``matrix``, the covariance of the
+coordinates (z^0, (z^a - z^0) / r_a) with which the next row is drawn.
+"""
+
+import numpy as np
+
+from deeplim.finite.lanes import COUNT, fma, inline, load, maximum, piece, select, spread, sqrt, store
+from deeplim.finite.rows import corner
+
+_COLLAPSED = 1e-14
+"""A difference whose part across input 0 is below this fraction of its square is exactly along it, up to rounding."""
+_SMALLEST_SIZE = 1e-280
+_DEAD = 1e-12
+"""An input whose square norm is below this fraction of input 0's is zero, up to rounding in single precision."""
+_PARALLEL = 1e-12
+"""Two inputs this much closer to each other than to input 0 (gap to gap) cannot be told from parallel ones: their
+differences to input 0 come from single precision rows."""
+
+
+@inline
+def inverse(x):
+    """1 / x, and 0 where x is 0: what is dead or collapsed stays zero instead of turning into infinity."""
+    return select(spread(0.0) < x, 1.0 / x, spread(0.0))
+
+
+@inline
+def renormalise(m, gram, scale, size, growth, shrink, tilt, stretch, matrix):
+    """Divide every input by its norm (positively homogeneous activations only) and find the new differences.
+
+    gram: sums over rows of y y^T, y = (p, D_1 / r_1, ...). With root_a = |p + D_a| / |p| the new difference is
+    (D_a - (root_a - 1) p) / (|p| root_a), in which nothing cancels: (root_a - 1) / r_a is formed as ``tilt``. The new
+    coordinates are x_0 <- stretch_0 x_0 and x_a <- stretch_a (x_a - tilt_a x_0).
+    """
+    total = load(gram, 0)
+    inverse_total = inverse(total)
+    unit = sqrt(inverse_total * (1.0 / scale))
+    store(growth, 0, load(growth, 0) * total * scale)
+    store(stretch, 0, unit)
+    for a in range(1, m):
+        r = load(size, a)
+        change = (2.0 * load(gram, corner(a, 0)) + r * load(gram, corner(a, a))) * inverse_total
+        square = fma(r, change, spread(1.0))
+        square = select(spread(_DEAD) < square, square, spread(0.0))
+        root = sqrt(square)
+        store(tilt, a, change / (root + 1.0))
+        store(stretch, a, inverse(root))
+        store(growth, a, load(growth, a) * total * scale * square)
+    for a in range(1, m):
+        for b in range(1, a + 1):
+            across = load(gram, corner(a, b)) - load(tilt, a) * load(gram, corner(b, 0))
+            along = load(tilt, b) * (load(gram, corner(a, 0)) - load(tilt, a) * total)
+            scaled = (across - along) * inverse_total * load(stretch, a) * load(stretch, b)
+            store(matrix, corner(a, b), scaled)
+    for a in range(1, m):
+        raw = load(gram, corner(a, a)) * inverse_total * load(stretch, a) * load(stretch, a)
+        kept = load(matrix, corner(a, a))
+        factor = sqrt(select(_COLLAPSED * raw < kept, kept, spread(0.0)))
+        inverse_factor = rescale(m, a, factor, size, shrink, matrix)
+        store(stretch, a, unit * load(stretch, a) * inverse_factor)
+    store(matrix, 0, spread(1.0))
+    for a in range(1, m):
+        # Two unit vectors at distance r: the difference leans back by exactly r / 2.
+        store(matrix, corner(a, 0), -0.5 * load(size, a) * load(matrix, corner(a, a)))
+
+
+@inline
+def rescale(m, a, factor, size, shrink, matrix):
+    """Make the factor part of size a, divide it out of row and column a of the matrix, and return its inverse."""
+    inverse_factor = inverse(factor)
+    store(size, a, maximum(load(size, a) * factor, spread(_SMALLEST_SIZE)))
+    store(shrink, a, load(shrink, a) * factor)
+    for b in range(1, a):
+        store(matrix, corner(a, b), load(matrix, corner(a, b)) * inverse_factor)
+    for b in range(a + 1, m):
+        store(matrix, corner(b, a), load(matrix, corner(b, a)) * inverse_factor)
+    store(matrix, corner(a, a), factor * inverse_factor)
+    return inverse_factor
+
+
+@inline
+def measure(m, gram, scale, size, growth, shrink, tilt, stretch, matrix):
+    """Find the new differences without dividing by norms, for activations that are not homogeneous."""
+    for at in range(m * (m + 1) // 2):
+        store(matrix, at, load(gram, at) * scale)
+    store(growth, 0, load(matrix, 0))
+    store(stretch, 0, spread(1.0))
+    for a in range(1, m):
+        factor = sqrt(maximum(load(matrix, corner(a, a)), spread(0.0)))
+        inverse_factor = rescale(m, a, factor, size, shrink, matrix)
+        store(matrix, corner(a, 0), load(matrix, corner(a, 0)) * inverse_factor)
+        store(tilt, a, spread(0.0))
+        store(stretch, a, inverse_factor)
+
+
+@inline
+def change_coordinates(m, tilt, stretch, gram):
+    """The Gram matrix of activations after the change of coordinates that renormalise or measure has found."""
+    for a in range(m - 1, 0, -1):
+        for b in range(a, 0, -1):
+            first = load(gram, corner(a, b)) - load(tilt, a) * load(gram, corner(b, 0))
+            second = load(tilt, b) * (load(gram, corner(a, 0)) - load(tilt, a) * load(gram, 0))
+            store(gram, corner(a, b), (first - second) * load(stretch, a) * load(stretch, b))
+    for a in range(1, m):
+        mixed = load(gram, corner(a, 0)) - load(tilt, a) * load(gram, 0)
+        store(gram, corner(a, 0), mixed * load(stretch, a) * load(stretch, 0))
+    store(gram, 0, load(gram, 0) * load(stretch, 0) * load(stretch, 0))
+
+
+@inline
+def factorise(m, matrix, scale, factor):
+    """The lower triangular Cholesky factor of scale times a positive semi-definite matrix; null directions give 0."""
+    for a in range(m):
+        for b in range(a + 1):
+            total = load(matrix, corner(a, b)) * scale
+            for k in range(b):
+                total = total - load(factor, corner(a, k)) * load(factor, corner(b, k))
+            if a == b:
+                least = _COLLAPSED * scale * load(matrix, corner(a, a))
+                store(factor, corner(a, a), sqrt(select(least < total, total, spread(0.0))))
+            else:
+                store(factor, corner(a, b), total * inverse(load(factor, corner(b, b))))
+
+
+@piece
+def flush(m, homogeneous, growth, shrink, log_norm, log_size):
+    """Move the products of factors into logarithms, before they can underflow."""
+    for k in range(m * COUNT):
+        if homogeneous:
+            log_norm[k] += np.log(growth[k])
+            growth[k] = 1.0
+        log_size[k] += np.log(shrink[k])
+        shrink[k] = 1.0
+
+
+@piece
+def _at(matrix, a, b, lane):
+    return matrix[corner(max(a, b), min(a, b)) * COUNT + lane]
+
+
+@piece
+def _square_norm(first, r, lean):
+    """|z^0 + r x|^2 where x leans by ``lean`` on z^0; 0 when that is rounding, infinity once a network has exploded."""
+    square = first + r * (2 * lean + r)
+    if not np.isfinite(square):
+        return np.inf
+    return square if square > _COLLAPSED * (first + r * r) else 0.0
+
+
+@piece
+def _log_gap(a, b, lane, sigma, size, log_size, matrix):
+    """log(1 - rho^{ab}) of one network from sizes and correlations of differences; a > b.
+
+    |z^a - z^b|^2 - (|z^a| - |z^b|)^2 = 2 |z^a| |z^b| (1 - rho), every term divided by the larger size squared.
+    """
+    largest = log_size[a * COUNT + lane]
+    if b > 0:
+        largest = max(largest, log_size[b * COUNT + lane])
+    if largest == -np.inf:
+        return -np.inf
+    r = np.exp(largest)
+    k_a = np.exp(log_size[a * COUNT + lane] - largest)
+    k_b = np.exp(log_size[b * COUNT + lane] - largest) if b > 0 else 0.0
+    c_a, c_b = _at(matrix, a, 0, lane), (_at(matrix, b, 0, lane) if b > 0 else 0.0)
+    distance = k_a * k_a + k_b * k_b - (2 * k_a * k_b * _at(matrix, a, b, lane) if b > 0 else 0.0)
+    norm_a = np.sqrt(_square_norm(sigma * sigma, r * k_a, c_a))
+    norm_b = np.sqrt(_square_norm(sigma * sigma, r * k_b, c_b))
+    if norm_a == 0 or norm_b == 0:
+        return np.nan
+    radial = (2 * (k_a * c_a - k_b * c_b) + r * (k_a * k_a - k_b * k_b)) / (norm_a + norm_b)
+    rest = distance - radial * radial
+    rounding = _COLLAPSED * distance if b == 0 else _PARALLEL * (k_a * k_a + k_b * k_b)
+    return 2 * largest + np.log(rest / (2 * norm_a * norm_b)) if rest > rounding else -np.inf
+
+
+@piece
+def record(m, homogeneous, w, norms, gaps):
+    """Write log norms (network, input) and log gaps (network, pair) of the first networks of a block's Workspace."""
+    for lane in range(norms.shape[0]):
+        sigma = 1.0 if homogeneous else np.sqrt(w.growth[lane])
+        for a in range(m):
+            if homogeneous:
+                norms[lane, a] = w.log_norm[a * COUNT + lane]
+            else:
+                r = w.size[a * COUNT + lane] if a > 0 else 0.0
+                lean = _at(w.matrix, a, 0, lane) if a > 0 else 0.0
+                norms[lane, a] = np.log(_square_norm(w.growth[lane], r, lean))
+        pair = 0
+        for b in range(m):
+            for a in range(b + 1, m):
+                gaps[lane, pair] = _log_gap(a, b, lane, sigma, w.size, w.log_size, w.matrix)
+                pair += 1

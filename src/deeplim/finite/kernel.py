@@ -1,0 +1,251 @@
+"""The exact chain, fused: random bits, normals, activation and covariance in one pass, no weight matrix.
+
+Given a layer, the rows of the next preactivations are iid centred Gaussians across the inputs, with the layer's
+covariance. Drawing those rows has exactly the law of the network with its n x n matrices (Li, Nica & Roy 2022), and
+costs O(n m^2) a layer instead of O(n^2 m). A residual layer keeps the rows and adds such a Gaussian row to each.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
+from deeplim.finite.lanes import (
+    COUNT,
+    double_buffer,
+    fma,
+    inline,
+    load,
+    maximum,
+    single_buffer,
+    spread,
+    store,
+)
+from deeplim.finite.rows import (
+    activate_slopes,
+    activation_of,
+    add_products,
+    clear,
+    copy,
+    correlate,
+    draw,
+)
+
+UNROLLED_UP_TO = 4
+"""For up to this many inputs a kernel of its own is compiled, which keeps a row in registers."""
+_FLUSH_EVERY = 8
+_SMALLEST_SINGLE = 1e-30
+
+
+class Workspace(NamedTuple):
+    """The state of a block of sixteen networks and the room it needs, flat, sixteen numbers to an entry.
+
+    Double precision but for ``bits`` (the random streams) and the ``row`` group, whose precision is that of the rows.
+    """
+
+    matrix: np.ndarray
+    factor: np.ndarray
+    gram: np.ndarray
+    products: np.ndarray
+    size: np.ndarray
+    growth: np.ndarray
+    shrink: np.ndarray
+    tilt: np.ndarray
+    stretch: np.ndarray
+    log_norm: np.ndarray
+    log_size: np.ndarray
+    bits: np.ndarray
+    scratch: np.ndarray
+    row_factor: np.ndarray
+    row_size: np.ndarray
+    row_inverse: np.ndarray
+    row_tilt: np.ndarray
+    row_stretch: np.ndarray
+    normals: np.ndarray
+    point: np.ndarray
+    row: np.ndarray
+    kept: np.ndarray
+
+
+def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
+    """Return room for a block: ``kept_rows`` is the width for a ResNet and 0 for an MLP, which keeps no rows."""
+    corners = inputs * (inputs + 1) // 2
+    sizes = dict.fromkeys(Workspace._fields, inputs)
+    sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor"), corners)
+    sizes |= {"bits": 4, "scratch": 1, "kept": kept_rows * inputs}
+    rows = {
+        "row_factor",
+        "row_size",
+        "row_inverse",
+        "row_tilt",
+        "row_stretch",
+        "normals",
+        "point",
+        "row",
+        "kept",
+    }
+    kinds = {name: precision if name in rows else np.float64 for name in sizes} | {"bits": np.uint32}
+    return Workspace(**{name: np.zeros(COUNT * count, kinds[name]) for name, count in sizes.items()})
+
+
+@inline
+def _prepare(m, w):
+    """The double-precision state of a block, in the precision of its rows."""
+    for a in range(1, m):
+        safe = maximum(load(w.size, a), spread(_SMALLEST_SINGLE))
+        store(w.row_size, a, safe)
+        store(w.row_inverse, a, 1.0 / safe)
+    copy(m * (m + 1) // 2, w.factor, w.row_factor)
+
+
+@inline
+def _restart(m, homogeneous, block, states, start, w):
+    """Put sixteen networks at their inputs, with the random streams of their own."""
+    for k in range(COUNT):
+        for word in range(4):
+            w.bits[word * COUNT + k] = states[word, block * COUNT + k]
+        for a in range(m):
+            w.log_norm[a * COUNT + k] = start.log_norm[a]
+            w.log_size[a * COUNT + k] = start.log_size[a]
+            w.size[a * COUNT + k] = np.exp(start.log_size[a])
+        for at in range(m * (m + 1) // 2):
+            w.matrix[at * COUNT + k] = start.matrix[at]
+    w.growth[:] = 1.0 if homogeneous else np.exp(start.log_norm[0])
+    w.shrink[:] = 1.0
+
+
+@lru_cache(maxsize=64)
+def compile_kernels(unrolled: int, phi: Callable | None) -> tuple[Callable, Callable]:
+    """Return the kernels of the MLP and of the ResNet, for slopes (phi None) or for a compiled scalar function.
+
+    unrolled: the number of inputs the kernels are specialised to, or 0 for kernels that take any number. Both take
+    states (word, network) uint32, n, depth, scale = gain / n, the two slopes, the Start, a Workspace, the recorded
+    layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
+    """
+    entries = unrolled * (unrolled + 1) // 2
+    homogeneous = phi is None
+    activate = None if phi is None else activation_of(phi)
+
+    @njit(nogil=True, cache=homogeneous)
+    def mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
+        m = unrolled if unrolled > 0 else norms.shape[2]
+        corners = m * (m + 1) // 2
+        for block in range(states.shape[1] // COUNT):
+            first = block * COUNT
+            last = min(first + COUNT, norms.shape[0])
+            _restart(m, homogeneous, block, states, start, w)
+            done = 0
+            for layer in range(depth + 1):
+                if layer > 0:
+                    factorise(m, w.matrix, 1.0, w.factor)
+                    _prepare(m, w)
+                    if unrolled > 0:
+                        factor, size, inverse = (
+                            single_buffer(entries),
+                            single_buffer(unrolled),
+                            single_buffer(unrolled),
+                        )
+                        normals, point, row = (
+                            single_buffer(unrolled),
+                            single_buffer(unrolled),
+                            single_buffer(unrolled),
+                        )
+                        gram = double_buffer(entries)
+                        copy(entries, w.row_factor, factor)
+                        copy(unrolled, w.row_size, size)
+                        copy(unrolled, w.row_inverse, inverse)
+                    else:
+                        factor, size, inverse = w.row_factor, w.row_size, w.row_inverse
+                        normals, point, row, gram = w.normals, w.point, w.row, w.gram
+                    clear(corners, gram)
+                    s0, s1, s2, s3 = load(w.bits, 0), load(w.bits, 1), load(w.bits, 2), load(w.bits, 3)
+                    for _ in range(n):
+                        s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
+                        for a in range(m):
+                            store(point, a, correlate(factor, normals, a))
+                        if homogeneous:
+                            activate_slopes(m, slopes, point, size, inverse, row)
+                        else:
+                            activate(m, point, size, row, w.scratch)
+                        add_products(m, row, gram)
+                    store(w.bits, 0, s0)
+                    store(w.bits, 1, s1)
+                    store(w.bits, 2, s2)
+                    store(w.bits, 3, s3)
+                    copy(corners, gram, w.gram)
+                    if homogeneous:
+                        renormalise(m, w.gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+                    else:
+                        measure(m, w.gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+                wanted = done < len(layers) and layers[done] == layer
+                if wanted or layer % _FLUSH_EVERY == 0:
+                    flush(m, homogeneous, w.growth, w.shrink, w.log_norm, w.log_size)
+                if wanted:
+                    record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
+                    done += 1
+
+    @njit(nogil=True, cache=homogeneous)
+    def resnet(states, n, depth, scale, slopes, start, w, layers, norms, gaps, skip, branch):
+        m = unrolled if unrolled > 0 else norms.shape[2]
+        corners = m * (m + 1) // 2
+        for block in range(states.shape[1] // COUNT):
+            first = block * COUNT
+            last = min(first + COUNT, norms.shape[0])
+            _restart(m, homogeneous, block, states, start, w)
+            w.growth[:] = 1.0
+            # Layer 0 is drawn like a branch added to nothing, with the inputs' own covariance.
+            w.kept[:] = 0.0
+            w.tilt[:] = 0.0
+            w.stretch[:] = 0.0
+            factorise(m, w.matrix, 1.0, w.factor)
+            done = 0
+            for layer in range(depth + 1):
+                wanted = done < len(layers) and layers[done] == layer
+                measured = wanted or layer % _FLUSH_EVERY == 0
+                _prepare(m, w)
+                copy(m, w.tilt, w.row_tilt)
+                for a in range(m):
+                    store(w.row_stretch, a, skip * load(w.stretch, a))
+                clear(corners, w.gram)
+                clear(corners, w.products)
+                s0, s1, s2, s3 = load(w.bits, 0), load(w.bits, 1), load(w.bits, 2), load(w.bits, 3)
+                for i in range(n):
+                    s0, s1, s2, s3 = draw(m, w.normals, s0, s1, s2, s3)
+                    old = load(w.kept, i * m)
+                    for a in range(m):
+                        held = old if a == 0 else load(w.kept, i * m + a) - load(w.row_tilt, a) * old
+                        noise = correlate(w.row_factor, w.normals, a)
+                        store(w.point, a, fma(load(w.row_stretch, a), held, noise))
+                        store(w.kept, i * m + a, load(w.point, a))
+                    if homogeneous:
+                        activate_slopes(m, slopes, w.point, w.row_size, w.row_inverse, w.row)
+                    else:
+                        activate(m, w.point, w.row_size, w.row, w.scratch)
+                    add_products(m, w.row, w.gram)
+                    if measured:
+                        add_products(m, w.point, w.products)
+                store(w.bits, 0, s0)
+                store(w.bits, 1, s1)
+                store(w.bits, 2, s2)
+                store(w.bits, 3, s3)
+                if measured:
+                    # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
+                    if homogeneous:
+                        renormalise(m, w.products, 1.0 / n, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+                    else:
+                        measure(m, w.products, 1.0 / n, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+                    change_coordinates(m, w.tilt, w.stretch, w.gram)
+                    flush(m, homogeneous, w.growth, w.shrink, w.log_norm, w.log_size)
+                else:
+                    for a in range(m):
+                        store(w.tilt, a, spread(0.0))
+                        store(w.stretch, a, spread(1.0))
+                factorise(m, w.gram, scale * branch * branch, w.factor)
+                if wanted:
+                    record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
+                    done += 1
+
+    return mlp, resnet

@@ -1,0 +1,92 @@
+"""The same networks with their weight matrices, slow and obvious: the oracle that the exact chain is tested against."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from deeplim.activations import Elementwise
+from deeplim.architecture import MLP, Network
+from deeplim.finite.chain import check_ensemble
+from deeplim.inputs import Inputs
+from deeplim.paths import Paths, check_layers
+
+_ROUNDING = 1e-28
+_WEIGHTS_AT_A_TIME = 4_000_000
+
+
+def sample_weights(
+    network: Network,
+    inputs: Inputs,
+    *,
+    networks: int = 100,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+) -> Paths:
+    """Return the covariances of independent networks, each made of its weight matrices and run on the inputs.
+
+    W_in has shape (n, m) and acts on a square root of the inputs' Gram matrix; every other W is n x n. 1 - rho is half
+    the squared distance of the normalised states; below 1e-28 that is rounding, and the two inputs are taken to be
+    exactly parallel. O(n^2 m) a layer.
+    """
+    check_ensemble(networks, seed)
+    chosen = check_layers(layers, network.depth)
+    group = max(1, _WEIGHTS_AT_A_TIME // network.width**2)
+    found = []
+    for first in range(0, networks, group):
+        rng = np.random.default_rng([seed, first])
+        states = _forward(network, inputs, min(group, networks - first), rng)
+        found.append([_norms_and_gaps(states[layer]) for layer in chosen])
+    log_norm, log_gap = (
+        np.concatenate([np.stack([layer[k] for layer in layers], axis=1) for layers in found]) for k in (0, 1)
+    )
+    return Paths(
+        log_norm=log_norm,
+        log_gap=log_gap,
+        alive=np.isfinite(log_norm).all(axis=2),
+        time=np.array(chosen, dtype=float),
+        clock="layer",
+        names=inputs.names,
+        source=f"networks with weights: {network}",
+        width=network.width,
+        depth=network.depth,
+    )
+
+
+def activate(network: Network, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return phi(z)."""
+    if isinstance(network.activation, Elementwise):
+        return network.activation.load()(z)
+    s_plus, s_minus = network.slopes
+    return s_plus * np.maximum(z, 0) + s_minus * np.minimum(z, 0)
+
+
+def _norms_and_gaps(state: Float[np.ndarray, "network neuron input"]) -> tuple[np.ndarray, np.ndarray]:
+    """log V^{aa} (network, input) and log(1 - rho) (network, pair)."""
+    first, second = np.triu_indices(state.shape[2], 1)
+    square = np.mean(state**2, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = state / np.sqrt(square * state.shape[1])[:, None]
+        gap = np.sum((unit[:, :, first] - unit[:, :, second]) ** 2, axis=1) / 2
+        return np.log(square), np.log(np.where(gap < _ROUNDING, 0.0, gap))
+
+
+def _forward(network: Network, inputs: Inputs, networks: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """The states of layers 0, ..., depth, each of shape (network, neuron, input), whose mean squares are V."""
+    n, m, c = network.width, inputs.count, network.gain
+    values, vectors = np.linalg.eigh(inputs.covariance)
+    x = (vectors * np.sqrt(np.maximum(values, 0))).T * np.sqrt(m)
+    z = rng.standard_normal((networks, n, m)) @ x / np.sqrt(m)
+    if isinstance(network, MLP):
+        states = [np.broadcast_to(x, (networks, m, m))]
+        for layer in range(network.depth):
+            if layer > 0:
+                z = rng.standard_normal((networks, n, n)) @ states[-1] / np.sqrt(n)
+            states.append(np.sqrt(c) * activate(network, z))
+        return states
+    states = [z]
+    for _ in range(network.depth):
+        weights = rng.standard_normal((networks, n, n))
+        z = network.skip * z + network.branch_scale * np.sqrt(c / n) * weights @ activate(network, z)
+        states.append(z)
+    return states

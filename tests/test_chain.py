@@ -1,0 +1,173 @@
+"""Exact networks: reproducibility, precision down to the smallest gaps, dead and parallel layers, closed forms."""
+
+import mpmath
+import numpy as np
+import pytest
+from laws import SIGMAS, z_of_mean, z_of_std
+from scipy.special import digamma
+from scipy.stats import binom
+
+from deeplim.activations import Elementwise, LeakyReLU, ReLU, ShapedReLU
+from deeplim.architecture import MLP, Network, ResNet
+from deeplim.errors import InputError
+from deeplim.finite import chain
+from deeplim.finite.streams import stream_states
+from deeplim.inputs import digits, gram
+
+PAIR = gram(correlation=0.3)
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(x))
+
+
+def not_for_numba(x: np.ndarray) -> np.ndarray:
+    return np.asarray(sorted({0: np.tanh(x)}.values(), key=len)[0])
+
+
+NETWORKS: list[Network] = [
+    MLP(width=20, depth=12),
+    MLP(width=20, depth=12, activation=ShapedReLU()),
+    MLP(width=20, depth=12, activation=Elementwise(function=f"{__name__}:softplus")),
+    MLP(width=20, depth=12, activation=Elementwise(function=f"{__name__}:not_for_numba")),
+    ResNet(width=20, depth=12),
+    ResNet(width=20, depth=12, activation=Elementwise(function="numpy:tanh")),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("inputs", [PAIR, digits()], ids=["pair", "digits"])
+def test_a_network_is_the_same_whatever_runs_beside_it(network: Network, inputs, monkeypatch):
+    whole = chain.sample(network, inputs, networks=70, seed=5, layers=[0, 3, 12], threads=1)
+    for options in ({"threads": 2}, {"networks": 37}, {"layers": [3]}):
+        monkeypatch.setattr(chain, "BATCH", 16 if "threads" in options else 48)
+        part = chain.sample(network, inputs, **{"networks": 70, "seed": 5, "layers": [0, 3, 12]} | options)
+        same = whole.at(part.time)
+        assert np.array_equal(part.log_norm, same.log_norm[: part.samples])
+        assert np.array_equal(part.log_gap, same.log_gap[: part.samples])
+    later = chain.sample(network, inputs, networks=9, first=21, seed=5, layers=[0, 3, 12])
+    assert np.array_equal(later.log_gap, whole.log_gap[21:30])
+    other = chain.sample(network, inputs, networks=9, seed=6, layers=[12])
+    assert not np.array_equal(other.log_gap, whole.log_gap[:9, 2:])
+
+
+def _relu_network_in_high_precision(network: MLP, gap: mpmath.mpf, seed: int, layers: list[int]) -> list:
+    """The gaps of network 0 from plain covariances and the subtraction 1 - rho, with the chain's own random bits.
+
+    Hundreds of digits make up for the cancellation that the chain avoids; nothing else is shared but the streams.
+    """
+    state = [int(word) for word in stream_states(seed, 0, 1)[:, 0]]
+    from test_streams import _next_by_hand
+
+    rho, ratio, found = 1 - gap, mpmath.mpf(1), []
+    s_plus, s_minus = (mpmath.mpf(float(np.float32(s))) for s in network.slopes)
+    phi = lambda x: s_plus * x if x > 0 else s_minus * x  # noqa: E731
+    for layer in range(1, network.depth + 1):
+        sums = [mpmath.mpf(0)] * 3
+        for _ in range(network.width):
+            u = mpmath.mpf(float(np.float32((_next_by_hand(state) >> 1) | 1))) / 2**31
+            word = _next_by_hand(state)
+            within = mpmath.mpf(float(np.float32(word & 0x3FFFFFFF))) / 2**31
+            angle = mpmath.pi * (mpmath.mpf(word >> 30) / 2 + within - mpmath.mpf(1) / 4)
+            radius = mpmath.sqrt(-2 * mpmath.log(u))
+            # the chain's coordinates: g, and the normalised difference, which leans back by half the distance
+            lean = -mpmath.sqrt((1 - rho) / 2)
+            g = radius * mpmath.cos(angle)
+            h = lean * g + mpmath.sqrt(1 - lean**2) * radius * mpmath.sin(angle)
+            p, q = phi(g), phi(g + mpmath.sqrt(2 * (1 - rho)) * h)
+            sums = [sums[0] + p * p, sums[1] + p * q, sums[2] + q * q]
+        rho = sums[1] / mpmath.sqrt(sums[0] * sums[2])
+        ratio *= sums[2] / sums[0]
+        if layer in layers:
+            found.append(1 - rho)
+    return found
+
+
+@pytest.mark.parametrize("gap", ["0.7", "1.9", "1e-4", "1e-12", "1e-30", "1e-100", "1e-280"])
+@pytest.mark.parametrize("activation", [ReLU(), LeakyReLU(slope=-0.3)], ids=str)
+def test_gaps_keep_five_digits_however_small(gap: str, activation):
+    network = MLP(width=24, depth=30, activation=activation)
+    layers = [1, 5, 30]
+    with mpmath.workdps(60 - round(2.2 * np.log10(float(gap)))):
+        exact = _relu_network_in_high_precision(network, mpmath.mpf(gap), 9, layers)
+        log_exact = np.array([float(mpmath.log(value)) for value in exact])
+    found = chain.sample(network, gram(gap=float(gap)), networks=1, seed=9, layers=layers)
+    assert np.abs(np.expm1(found.log_gap[0, :, 0] - log_exact)).max() < 1e-5
+
+
+def test_very_deep_networks_keep_positive_gaps_that_fall_at_the_predicted_rate():
+    n, first, last = 64, 2000, 20_000
+    paths = chain.sample(MLP(width=n, depth=last), PAIR, networks=256, seed=1, layers=[first, last])
+    assert np.isfinite(paths.log_gap).all()
+    assert (paths.correlation_gap > 0).all()
+    assert paths.alive.all()
+    rates = (paths.log_gap[:, 1, 0] - paths.log_gap[:, 0, 0]) / (last - first)
+    # Small angles: 1 - rho is multiplied by chi^2_{N-1} / chi^2_N, N ~ Binomial(n, 1/2) the number of active neurons.
+    active = np.arange(2, n + 1)
+    per_layer = binom.pmf(active, n, 0.5) @ (digamma((active - 1) / 2) - digamma(active / 2))
+    assert z_of_mean(rates, per_layer) < SIGMAS
+    # The SDE of the limit has R growing like exp(t): a rate of -2 / n a layer, and the finite-width rate is near it.
+    assert per_layer == pytest.approx(-2 / n, rel=0.1)
+    # The chi-squared of the layer's norm: log V falls by E log(2 chi^2_N / n) a layer.
+    norm_rate = binom.pmf(active, n, 0.5) @ (digamma(active / 2) + np.log(4 / n))
+    assert z_of_mean((paths.log_norm[:, 1, 0] - paths.log_norm[:, 0, 0]) / (last - first), norm_rate) < SIGMAS
+
+
+def test_norms_of_one_input_are_the_product_of_chi_squares():
+    n, depth, count = 32, 16, 40_000
+    paths = chain.sample(MLP(width=n, depth=depth), gram(np.array([[3.0]])), networks=count, seed=2, layers=[depth])
+    rng = np.random.default_rng(3)
+    active = rng.binomial(n, 0.5, size=(count, depth))
+    chi = np.log(9) + np.log(2 / n * 2 * rng.standard_gamma(active / 2)).sum(axis=1)
+    assert z_of_mean(paths.log_norm[:, 0, 0] - chi, 0.0) < SIGMAS
+    assert z_of_std(paths.log_norm[:, 0, 0], chi.std()) < SIGMAS * np.sqrt(2)
+
+
+def test_tiny_networks_die_and_collapse_as_often_as_they_must():
+    n, depth, count = 4, 3, 40_000
+    paths = chain.sample(MLP(width=n, depth=depth), gram(gap=1e-9), networks=count, seed=4)
+    # Inputs this close share their active neurons: a layer is dead with none, and makes the inputs parallel with one.
+    alive = (1 - 0.5**n) ** np.arange(depth + 1)
+    apart = (1 - 0.5**n * (1 + n)) ** np.arange(depth + 1)
+    for layer in range(1, depth + 1):
+        error = np.sqrt(alive[layer] * (1 - alive[layer]) / count)
+        assert abs(1 - paths.dead[layer] / count - alive[layer]) < SIGMAS * error
+        error = np.sqrt(apart[layer] * (1 - apart[layer]) / count)
+        assert abs(1 - (paths.dead + paths.aligned)[layer] / count - apart[layer]) < SIGMAS * error
+    assert np.isneginf(paths.log_norm[~paths.alive].min(axis=1)).all()
+    assert np.isnan(paths.log_gap[~paths.alive]).all()
+    assert not np.isnan(paths.log_gap[paths.alive]).any()
+    assert (np.diff(paths.dead) >= 0).all()
+
+
+def cube(x: np.ndarray) -> np.ndarray:
+    return x * x * x
+
+
+def cube_by_numpy(x: np.ndarray) -> np.ndarray:
+    return np.asarray(sorted({0: x**3}.values(), key=len)[0])
+
+
+@pytest.mark.parametrize("function", ["cube", "cube_by_numpy"])
+def test_explosions_are_counted_not_returned_as_numbers(function: str):
+    network = MLP(width=8, depth=30, activation=Elementwise(function=f"{__name__}:{function}"))
+    small, large = (gram(covariance=scale * PAIR.covariance) for scale in (1.0, 1e4))
+    for inputs, outcome in ((small, "dead"), (large, "exploded")):
+        paths = chain.sample(network, inputs, networks=50)
+        assert not paths.alive[:, -1].any()
+        assert (paths.exploded + paths.dead)[-1] == 50
+        assert getattr(paths, outcome)[-1] > 25  # most of them
+    assert not np.isnan(paths.log_norm).any()
+
+
+def test_what_computes_an_activation_is_said():
+    said = [chain.how_computed(network) for network in NETWORKS[:4]]
+    assert said == ["slopes", "slopes", "compiled by Numba", "vectorised NumPy"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"networks": 0}, {"networks": 1.5}, {"seed": -1}, {"layers": [13]}, {"threads": 0}]
+)
+def test_impossible_requests_are_refused(options: dict):
+    with pytest.raises(InputError, match=r"give|must be"):
+        chain.sample(NETWORKS[0], PAIR, **options)
