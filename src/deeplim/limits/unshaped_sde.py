@@ -1,0 +1,134 @@
+"""The unshaped MLP: a correlation that collapses like 1 / layer^2, and the SDE, singular at 0, of how it does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from deeplim.activations import ShapedReLU
+from deeplim.architecture import MLP, Network
+from deeplim.gaussian import slope_kernel_strength
+from deeplim.inputs import Inputs
+from deeplim.limits.base import AbstractLimit
+from deeplim.limits.covariance_sde import in_blocks
+from deeplim.paths import Paths
+
+LONGEST_STEP = 1 / 64
+"""Longest step of the Brownian motion in layer/width; the mean of R is exact at any step."""
+_ROOT = np.sqrt(2) / 3
+
+
+@dataclass(frozen=True)
+class UnshapedSDE(AbstractLimit):
+    """q_t = l^2 (1 - rho_l), t = l / width, for an MLP whose two slopes stay the same at every width.
+
+    dq = [(2q/t)(1 - kappa sqrt(2q) / 3) + A q] dt + 2 sqrt(A) q dB, q_0 = 9 / (2 kappa^2), singular at t = 0, with
+    A = E s^4 / (E s^2)^2 and kappa = (s_+ - s_-)^2 / (pi (s_+^2 + s_-^2)). In R = t / sqrt(q) = 1 / (n sqrt(1 - rho))
+    it is linear and regular, dR = [kappa sqrt(2) / 3 + A R] dt - sqrt(A) R dB, and is sampled as that: R is an
+    exponential functional of Brownian motion (Yor 1992). E R_t = R_0 e^{At} + (kappa sqrt(2) / 3)(e^{At} - 1) / A.
+
+    A network starts at a finite correlation, R_0 = 1 / (n sqrt(1 - rho_0)). The law is one of small angles: where it
+    would put 1 - rho = e above 1 it is continued by 2 - 1/e, so that |rho| < 1; rho_0 = -1 is the singular start.
+    Norm: log V ~ N(-(3A - 1) t / 2, (3A - 1) t), correlated with log(1 - rho) by -sqrt(A / (3A - 1)). One pair at a
+    time: both inputs carry the norm process of the first, as they do once aligned.
+    Source: Li & Nica 2023, second result; norm, Hanin & Nica 2019.
+    """
+
+    name = "unshaped"
+    title = "Unshaped SDE"
+    clock = "layer/width"
+    equation = (
+        r"dq_t = \left[\frac{2 q_t}{t}\left(1 - \frac{\kappa \sqrt{2 q_t}}{3}\right) + A q_t\right] dt "
+        r"+ 2\sqrt{A}\, q_t\, dB_t, \qquad q_t = \ell^2 (1 - \rho_\ell), \; q_0 = \frac{9}{2\kappa^2}"
+    )
+    statement = "Without shaping any two inputs align, 1 - rho falling like 1/layer^2, by a random factor of order one."
+    accuracy = (
+        "It is approached slowly, like 1/width up to logarithms: at width = depth = 100 the mean of 1/sqrt(1 - rho) "
+        "is still about a quarter above it from a distant start, so trust the exact networks there."
+    )
+    source = "Li & Nica 2023, second result; Hanin & Nica 2019 for the norm"
+    deterministic = False
+    most_inputs = 2
+
+    @staticmethod
+    def why_not(network: Network) -> str | None:
+        """Return None for an MLP with two different slopes that do not depend on its width."""
+        if not isinstance(network, MLP):
+            return "a ResNet's correlations do not collapse like 1/layer^2; this is the limit of an MLP without skips."
+        if not network.homogeneous:
+            return f"it is derived for activations given by two slopes, and {network.activation} is not one."
+        if isinstance(network.activation, ShapedReLU):
+            return f"the activation is shaped: its slopes approach 1 as the {network.activation.rate} grows."
+        if slope_kernel_strength(*network.slopes) == 0:
+            return "the network is linear: its correlations drift nowhere."
+        return None
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """kappa, A, the singular start q_0 and T = depth/width."""
+        s_plus, s_minus = self.network.slopes
+        kappa = slope_kernel_strength(s_plus, s_minus)
+        a = 2 * (s_plus**4 + s_minus**4) / (s_plus**2 + s_minus**2) ** 2
+        return {"kappa": kappa, "A": a, "q_0": 9 / (2 * kappa**2), "T": self.network.aspect}
+
+    def mean_ratio(self, time: float, start: float = 0.0) -> float:
+        """Return E R_t in closed form, R = 1 / (width sqrt(1 - rho)), from R_0 = start; time in layer/width."""
+        kappa, a = self.parameters["kappa"], self.parameters["A"]
+        return float(start * np.exp(a * time) + kappa * _ROOT * np.expm1(a * time) / a)
+
+    def sample_ratio(
+        self, time: Float[np.ndarray, " layer"], *, samples: int, seed: int = 0, start: float = 0.0
+    ) -> Float[np.ndarray, "sample layer"]:
+        """Return paths of R_t = t / sqrt(q_t) at increasing times in layer/width; start = 0 is the singular start."""
+        return self._sample_ratio_and_norm(np.asarray(time, dtype=float), samples, seed, start)[0]
+
+    def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
+        begin = inputs.gap[0, 1:]
+        start = float(self._ratio_at(begin)[0]) if len(begin) else 0.0
+        ratio, log_norm = self._sample_ratio_and_norm(time, samples, seed, start)
+        norms = log_norm[:, :, None] + inputs.log_norm
+        return self._paths(norms, self._log_gap_at(ratio)[:, :, None][..., : len(begin)], time, inputs)
+
+    def _ratio_at(self, gap: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """R = 1 / (n sqrt(e)) with e = gap up to 1 and e = 1 / (2 - gap) beyond."""
+        return (
+            np.where(gap <= 1, 1 / np.sqrt(np.minimum(gap, 1.0)), np.sqrt(2 - np.maximum(gap, 1.0)))
+            / self.network.width
+        )
+
+    def _log_gap_at(self, ratio: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """The inverse: log of e = 1 / (n R)^2 up to e = 1, and of 2 - 1/e beyond."""
+        scaled = ratio * self.network.width
+        return np.where(scaled >= 1, -2 * np.log(np.maximum(scaled, 1.0)), np.log(2 - np.minimum(scaled, 1.0) ** 2))
+
+    def _sample_ratio_and_norm(
+        self, time: np.ndarray, samples: int, seed: int, start: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """R and log V: R -> Phi R + source, Phi = exp(A h / 2 - sqrt(A h) Z), the source by a trapezoid.
+
+        The trapezoid is scaled so that its mean is exact; the variance is then right to second order in the step.
+        """
+        kappa, a = self.parameters["kappa"], self.parameters["A"]
+        spread = 3 * a - 1
+        shared = np.sqrt(a / spread)
+        ratio, log_norm = np.empty((samples, len(time))), np.empty((samples, len(time)))
+        waits = np.diff(time, prepend=0.0)
+        counts = np.maximum(np.ceil(waits / LONGEST_STEP - 1e-9), 1).astype(int)
+
+        def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
+            kept = part.stop - part.start
+            r, v = np.full(paths, start), np.zeros(paths)
+            for k, (wait, count) in enumerate(zip(waits, counts, strict=True)):
+                h = wait / count
+                mean = np.expm1(a * h) / a if h > 0 else 0.0
+                source = kappa * _ROOT * mean / (1 + np.exp(a * h))
+                for _ in range(count if h > 0 else 0):
+                    z, w = rng.standard_normal((2, paths))
+                    phi = np.exp(a * h / 2 - np.sqrt(a * h) * z)
+                    r = phi * r + source * (phi + 1)
+                    noise = np.sqrt(1 - shared**2) * w - shared * z
+                    v = v - spread * h / 2 + np.sqrt(spread * h) * noise
+                ratio[part, k], log_norm[part, k] = r[:kept], v[:kept]
+
+        in_blocks(fill, samples, 2 * int(counts.sum()), seed)
+        return ratio, log_norm

@@ -1,0 +1,332 @@
+"""Every limit against closed forms, against its twin by another route, and against exact networks."""
+
+import mpmath
+import numpy as np
+import pytest
+from laws import SIGMAS, z_of_mean, z_of_means, z_of_std, z_of_variances
+
+from deeplim import limits
+from deeplim.activations import Elementwise, LeakyReLU, ReLU, ShapedReLU
+from deeplim.architecture import MLP, Network, ResNet
+from deeplim.errors import InputError, LimitError
+from deeplim.finite import chain
+from deeplim.gaussian import nuhat
+from deeplim.inputs import digits, gram
+from deeplim.limits.covariance_ode import CovarianceODE
+from deeplim.limits.covariance_sde import CovarianceSDE, sample_correlation
+from deeplim.limits.flow import flow_clock, gap_at, nuhat_flow
+from deeplim.limits.infinite_width import InfiniteWidth
+from deeplim.limits.integrators import correlation_paths, covariance_paths
+from deeplim.limits.unshaped_sde import UnshapedSDE
+
+PAIR = gram(correlation=0.3)
+SHAPED = MLP(width=100, depth=100, activation=ShapedReLU(c_plus=0, c_minus=-1))
+NETWORKS: list[Network] = [
+    SHAPED,
+    MLP(width=100, depth=100),
+    MLP(width=100, depth=100, activation=LeakyReLU(slope=0.2)),
+    MLP(width=100, depth=100, activation=LeakyReLU(slope=1)),
+    MLP(width=400, depth=20, activation=ShapedReLU(rate="depth")),
+    MLP(width=50, depth=10, activation=Elementwise(function="numpy:tanh")),
+    ResNet(width=100, depth=50),
+    ResNet(width=100, depth=50, branch="2/sqrt(depth)", activation=LeakyReLU(slope=0.5)),
+    ResNet(width=50, depth=10, activation=Elementwise(function="numpy:tanh")),
+    ResNet(width=100, depth=50, branch=0.5),
+    ResNet(width=100, depth=50, activation=ShapedReLU()),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_every_limit_applies_or_says_why_not(network: Network):
+    found, others = limits.find(network), limits.explain(network)
+    assert sorted([limit.name for limit in found] + list(others)) == sorted(limit.name for limit in limits.ALL)
+    assert found, "the infinite-width recursion always applies"
+    for limit in limits.ALL:
+        if limit.name in others:
+            assert others[limit.name].rstrip().endswith(".")
+            with pytest.raises(LimitError, match="does not describe this network"):
+                limits.named(limit.name, network)
+        else:
+            assert limits.named(limit.name, network) == limit(network)
+    with pytest.raises(LimitError, match="there is no limit called 'sdf'"):
+        limits.named("sdf", network)
+
+
+def test_which_limits_describe_which_networks():
+    names = [{limit.name for limit in limits.find(network)} - {"infinite-width"} for network in NETWORKS]
+    assert names == [
+        {"sde"}, {"unshaped"}, {"unshaped"}, {"sde"}, {"sde", "ode"}, set(), {"ode"}, {"ode"}, {"ode"}, set(), set()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("inputs", [PAIR, gram(correlation=-1), gram(gap=1e-12), digits(), gram([[2.0]])], ids=str)
+def test_every_limit_gives_finite_paths_that_start_at_the_inputs(network: Network, inputs):
+    for limit in limits.find(network):
+        seen = inputs.pair(3, 7) if limit.most_inputs == 2 and inputs.count > 2 else inputs
+        paths = limit.sample(seen, samples=20, seed=1)
+        assert paths.samples == (1 if limit.deterministic else 20)
+        assert paths.clock == limit.clock
+        assert np.isfinite(paths.log_norm).all()
+        assert np.isfinite(paths.log_gap).all()
+        assert (paths.log_gap <= np.log(2) + 1e-12).all()
+        assert np.allclose(paths.log_norm[:, 0], seen.log_norm, atol=1e-12)
+        assert np.allclose(paths.correlation_gap[:, 0], seen.gap[np.triu_indices(seen.count, 1)], rtol=1e-9)
+
+
+def test_sampling_is_reproducible_and_independent_of_the_number_of_samples():
+    for limit in (CovarianceSDE(SHAPED), UnshapedSDE(NETWORKS[1])):
+        many = limit.sample(PAIR, samples=3000, seed=4)
+        few = limit.sample(PAIR, samples=1100, seed=4)
+        assert np.array_equal(many.log_gap[:1100], few.log_gap)
+        assert not np.array_equal(limit.sample(PAIR, samples=1100, seed=5).log_gap, few.log_gap)
+    with pytest.raises(InputError, match="2 inputs at a time and 10 were given"):
+        UnshapedSDE(NETWORKS[1]).sample(digits())
+    with pytest.raises(InputError, match="0 samples"):
+        CovarianceSDE(SHAPED).sample(PAIR, samples=0)
+
+
+# The flow of nuhat and the covariance ODE
+
+
+@pytest.mark.parametrize("gap", [1e-200, 1e-12, 1e-3, 0.3, 0.7, 1.5, 1.99, 2.0])
+def test_the_flow_clock_is_the_integral_it_says(gap: float):
+    with mpmath.workdps(30):
+        theta = 2 * mpmath.asin(mpmath.sqrt(mpmath.mpf(gap) / 2))
+        if gap > 1e-6:
+            points = [theta, (theta + mpmath.pi) / 2, mpmath.pi]
+            exact = mpmath.quad(lambda t: mpmath.sin(t) / (mpmath.sin(t) - t * mpmath.cos(t)), points)
+        else:
+            exact = 3 / theta
+        assert float(flow_clock(np.array([gap]))[0]) == pytest.approx(
+            float(exact), rel=1e-9 if gap > 1e-6 else 1e-6, abs=1e-14
+        )
+
+
+def test_the_flow_solves_its_equation_and_composes():
+    gaps = np.concatenate([10.0 ** np.arange(-250.0, -1, 7), np.linspace(0.05, 2, 40)])
+    assert np.abs(gap_at(flow_clock(gaps)) / gaps - 1).max() < 1e-11
+    assert np.allclose(nuhat_flow(nuhat_flow(gaps, 0.3), 0.9), nuhat_flow(gaps, 1.2), rtol=1e-10)
+    h = 1e-5
+    slope = (nuhat_flow(gaps, h) - nuhat_flow(gaps, 0.0)) / h
+    assert np.allclose(slope[gaps > 1e-3], -nuhat(gaps[gaps > 1e-3]), rtol=1e-3, atol=1e-4)
+
+
+def test_resnet_ode_has_the_published_values():
+    paths = CovarianceODE(ResNet(width=800, depth=100)).sample(PAIR, layers=[0, 100])
+    assert paths.correlation[0, -1, 0, 1] == pytest.approx(0.4517, abs=5e-5)
+    assert np.exp(paths.log_norm[0, -1]) == pytest.approx(np.e, rel=1e-12)
+
+
+def test_resnet_and_shaped_mlp_are_one_ode():
+    resnet = CovarianceODE(ResNet(width=800, depth=40)).sample(PAIR)
+    mlp = CovarianceODE(
+        MLP(width=800, depth=40, activation=ShapedReLU(c_plus=0, c_minus=-np.sqrt(2), rate="depth"))
+    ).sample(PAIR)
+    assert np.allclose(resnet.log_gap, mlp.log_gap, rtol=1e-12)
+    assert np.allclose(mlp.log_norm, 0)
+
+
+def test_ode_by_quadrature_agrees_with_the_closed_form():
+    by_slopes = CovarianceODE(ResNet(width=10, depth=8, activation=LeakyReLU(slope=0.5))).sample(PAIR)
+    function = Elementwise(function=f"{__name__}:leaky_half")
+    by_function = CovarianceODE(ResNet(width=10, depth=8, activation=function)).sample(PAIR)
+    assert np.allclose(by_slopes.log_gap, by_function.log_gap, atol=1e-5)
+    assert np.allclose(by_slopes.log_norm, by_function.log_norm, atol=1e-8)
+
+
+def leaky_half(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, 0.5 * x)
+
+
+@pytest.mark.parametrize("activation", [ReLU(), Elementwise(function="numpy:tanh")], ids=str)
+def test_infinite_width_resnet_approaches_the_ode_like_one_over_depth(activation):
+    errors = []
+    for depth in (10, 20, 40):
+        network = ResNet(width=10, depth=depth, activation=activation)
+        found = [cls(network).sample(PAIR, layers=[depth]) for cls in (CovarianceODE, InfiniteWidth)]
+        errors.append(abs(found[0].correlation[0, 0, 0, 1] - found[1].correlation[0, 0, 0, 1]))
+    assert 1.7 < errors[0] / errors[1] < 2.3
+    assert 1.7 < errors[1] / errors[2] < 2.3
+
+
+def test_infinite_width_gap_falls_like_the_inverse_square_of_depth():
+    depth = 100_000
+    paths = InfiniteWidth(MLP(width=10, depth=depth)).sample(PAIR, layers=[depth])
+    # 1 - rho ~ 9 pi^2 / (2 l^2), up to a relative correction of order log(l) / l
+    assert paths.correlation_gap[0, 0, 0] * depth**2 == pytest.approx(9 * np.pi**2 / 2, rel=1e-3)
+
+
+def test_exact_resnet_agrees_with_the_ode():
+    network = ResNet(width=800, depth=100)
+    networks = chain.sample(network, PAIR, networks=2000, seed=1, layers=[100])
+    rho = networks.correlation[:, 0, 0, 1]
+    expected = CovarianceODE(network).sample(PAIR, layers=[100]).correlation[0, 0, 0, 1]
+    # The limit is off by O(1/n) + O(1/d), here a few thousandths; the spread is n^(-1/2), n Var(rho) = 1.5.
+    assert abs(rho.mean() - expected) < 4e-3
+    assert 800 * rho.var() == pytest.approx(1.5, abs=0.2)
+
+
+# The covariance SDE
+
+
+def test_correlation_and_norms_have_the_published_moments():
+    limit = CovarianceSDE(SHAPED)
+    paths = limit.sample(PAIR, samples=100_000, seed=7, layers=[50, 100])
+    rho = paths.correlation[:, -1, 0, 1]
+    # Published to three digits from a simulation of its own, hence the last digit's leeway.
+    assert rho.mean() == pytest.approx(0.344, abs=0.5e-3 + SIGMAS * 0.593 / np.sqrt(100_000))
+    assert rho.std() == pytest.approx(0.593, abs=0.5e-3 + SIGMAS * 0.593 / np.sqrt(100_000))
+    for k, t in enumerate((0.5, 1.0)):
+        for i in range(2):
+            assert z_of_mean(paths.log_norm[:, k, i], -t) < SIGMAS
+            assert z_of_std(paths.log_norm[:, k, i], np.sqrt(2 * t)) < SIGMAS
+            assert z_of_mean(np.exp(paths.log_norm[:, k, i] / 2), np.exp(-t / 4)) < SIGMAS
+
+
+def test_correlation_alone_has_the_law_it_has_in_the_covariance():
+    limit = CovarianceSDE(SHAPED)
+    rho = limit.sample(PAIR, samples=100_000, seed=8, layers=[100]).correlation[:, 0, 0, 1]
+    alone = 1 - sample_correlation(limit, 0.3, time=np.array([1.0]), samples=100_000, seed=9)[:, 0]
+    assert z_of_means(rho, alone) < SIGMAS
+    assert z_of_variances(rho, alone) < SIGMAS
+    assert z_of_means(rho**3, alone**3) < SIGMAS
+
+
+def test_linear_network_has_closed_second_moments():
+    # dV = Sigma^(1/2) dB: E V is constant, and the second moments solve d M / dt = E Sigma, which is linear.
+    inputs = gram(covariance=np.array([[1.0, 0.4, 0.1], [0.4, 2.0, -0.5], [0.1, -0.5, 1.5]]))
+    limit = CovarianceSDE(MLP(width=100, depth=50, activation=LeakyReLU(slope=1)))
+    v = limit.sample(inputs, samples=200_000, seed=10, layers=[50]).covariance[:, 0]
+    start, t = inputs.covariance, 0.5
+    m = np.einsum("ab,cd->abcd", start, start)
+    step = t / 4000
+    for _ in range(4000):
+        # Heun's method on dM^{abcd} = M^{acbd} + M^{adbc}
+        speed = m.transpose(0, 2, 1, 3) + m.transpose(0, 2, 3, 1)
+        ahead = m + step * speed
+        m = m + step / 2 * (speed + ahead.transpose(0, 2, 1, 3) + ahead.transpose(0, 2, 3, 1))
+    for a in range(3):
+        for b in range(3):
+            assert z_of_mean(v[:, a, b], start[a, b]) < SIGMAS
+            for c in range(3):
+                assert z_of_mean(v[:, a, b] * v[:, c, a], m[a, b, c, a]) < SIGMAS
+
+
+def _squared_correlations(steps: int, seed: int, samples: int = 400_000) -> np.ndarray:
+    """rho_1^2 from rho_0 = 0.3 with gamma = 0.36, in this many equal steps."""
+    rng = np.random.default_rng(seed)
+    norms, gaps = np.empty((samples, 1, 2)), np.empty((samples, 1, 1))
+    lengths, recorded = np.full(steps, 1 / steps), np.array([steps])
+    normals, coins = rng.standard_normal((samples, steps, 3)), rng.random((samples, steps)) < 0.5
+    covariance_paths(PAIR.log_norm, PAIR.gap, lengths, recorded, 0.36, normals, coins, norms, gaps)
+    return (1 - gaps[:, 0, 0]) ** 2
+
+
+def test_covariance_steps_are_of_second_weak_order():
+    fine, half, whole = (_squared_correlations(steps, seed) for steps, seed in ((8, 1), (2, 2), (1, 3)))
+    errors = [abs(coarse.mean() - fine.mean()) for coarse in (half, whole)]
+    noise = [np.hypot(coarse.std(), fine.std()) / np.sqrt(len(fine)) for coarse in (half, whole)]
+    assert errors[1] > 2 * SIGMAS * noise[1], "the coarse step must show an error for its order to be measured"
+    # Halving the step divides the error by four; a first-order scheme would leave half of it.
+    assert errors[0] + 2 * noise[0] < errors[1] / 2 - noise[1]
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 16])
+def test_no_step_of_any_size_leaves_the_covariances(count: int):
+    rng = np.random.default_rng(count)
+    for trial in range(1000):
+        rank = rng.integers(1, count + 1)
+        x = rng.standard_normal((count, rank)) * 10.0 ** rng.integers(-6, 2, size=rank) + rng.standard_normal(rank)
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        gap = np.maximum(np.sum((x[:, None] - x[None]) ** 2, axis=2) / 2, 1e-300)
+        h, strength = float(rng.choice([0.01, 0.1, 0.5, 3.0])), float(rng.choice([0.0, 0.3, 5.0]))
+        normals = rng.standard_normal((1, 1, count * (count + 1) // 2))
+        norms, gaps = np.empty((1, 1, count)), np.empty((1, 1, count * (count - 1) // 2))
+        covariance_paths(
+            rng.standard_normal(count), gap, np.array([h]), np.array([1]), strength, normals,
+            np.array([[trial % 2 == 0]]), norms, gaps,
+        )  # fmt: skip
+        assert np.isfinite(norms).all()
+        assert (gaps > 0).all()
+        assert (gaps <= 2).all()
+        rho = np.eye(count)
+        first, second = np.triu_indices(count, 1)
+        rho[second, first] = 1 - gaps[0, 0]
+        assert np.linalg.eigvalsh(rho, UPLO="L").min() > -1e-12 * count
+
+
+@pytest.mark.parametrize("start", [1e-300, 1e-8, 1.0, 1.999, 2.0])
+@pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("strength", [0.0, 0.3, 50.0])
+def test_no_correlation_step_of_any_size_leaves_the_interval(start: float, noise: float, strength: float):
+    normals = np.random.default_rng(0).standard_normal((200, 3)) * 5
+    gaps = np.empty((200, 2))
+    correlation_paths(start, np.array([0.01, 0.5, 3.0]), np.array([1, 3]), strength, noise, normals, gaps)
+    assert (gaps > 0).all()
+    assert (gaps <= 2).all()
+    if noise == 0:
+        assert (gaps <= start * (1 + 1e-9)).all()  # nuhat only ever brings inputs together
+
+
+def test_exact_shaped_networks_agree_with_the_sde():
+    network = MLP(width=400, depth=400, activation=ShapedReLU(c_plus=0, c_minus=-1))
+    exact = chain.sample(network, PAIR, networks=8000, seed=3, layers=[400])
+    rho = exact.correlation[:, 0, 0, 1]
+    predicted = CovarianceSDE(network).sample(PAIR, samples=8000, seed=4, layers=[400])
+    # The network is off by O(n^(-1/2)) = 0.05 times a constant below one half.
+    assert abs(rho.mean() - predicted.correlation[:, 0, 0, 1].mean()) < 0.025
+    assert abs(rho.std() - predicted.correlation[:, 0, 0, 1].std()) < 0.02
+    joint = [np.corrcoef(p.log_norm[:, 0, 0], p.log_norm[:, 0, 1])[0, 1] for p in (exact, predicted)]
+    assert joint[0] == pytest.approx(joint[1], abs=0.06)
+
+
+# The unshaped SDE
+
+
+def test_ratio_has_its_closed_form_mean_and_published_spread():
+    limit = UnshapedSDE(MLP(width=100, depth=100))
+    assert limit.mean_ratio(1.0) == pytest.approx(0.4793, abs=5e-5)
+    assert limit.parameters["A"] == 2
+    assert limit.parameters["kappa"] == pytest.approx(1 / np.pi)
+    ratio = limit.sample_ratio(np.array([0.5, 1.0]), samples=100_000, seed=1)
+    assert z_of_mean(ratio[:, 0], limit.mean_ratio(0.5)) < SIGMAS
+    assert z_of_mean(ratio[:, 1], limit.mean_ratio(1.0)) < SIGMAS
+    assert np.log(ratio[:, 1]).std() == pytest.approx(0.911, abs=0.5e-3 + SIGMAS * 0.911 / np.sqrt(2e5))
+    # Over a shorter time the second moment is finite enough to sample: A = 2, m_2' = 2 k m_1 + 6 m_2 from 0.
+    k, t = np.sqrt(2) / (3 * np.pi), 0.5
+    second = k**2 * ((np.exp(6 * t) - np.exp(2 * t)) / 4 - (np.exp(6 * t) - 1) / 6)
+    assert z_of_mean(ratio[:, 0] ** 2, second) < SIGMAS
+
+
+@pytest.mark.parametrize(("n", "published"), [(100, 0.611), (200, 0.541), (400, 0.502)])
+def test_exact_unshaped_networks_approach_the_limit_slowly(n: int, published: float):
+    network = MLP(width=n, depth=n)
+    exact = chain.sample(network, PAIR, networks=20_000, seed=5, layers=[n])
+    ratio = np.exp(-exact.log_gap[:, 0, 0] / 2) / n
+    # R has a heavy tail, so the mean is compared at the accuracy of the published three digits and its own error.
+    assert ratio.mean() == pytest.approx(published, abs=0.005 + SIGMAS * ratio.std() / np.sqrt(20_000))
+    limit = UnshapedSDE(network)
+    assert limit.mean_ratio(1.0) < limit.mean_ratio(1.0, 1 / (n * np.sqrt(0.7))) < ratio.mean()
+    assert "slowly" in limit.accuracy
+
+
+def test_norm_and_gap_move_together_as_the_limit_says():
+    network = MLP(width=400, depth=400)
+    exact = chain.sample(network, PAIR, networks=8000, seed=6, layers=[400])
+    predicted = UnshapedSDE(network).sample(PAIR, samples=8000, seed=7, layers=[400])
+    joint = [np.corrcoef(p.log_norm[:, 0, 0], p.log_gap[:, 0, 0])[0, 1] for p in (exact, predicted)]
+    assert joint[0] == pytest.approx(joint[1], abs=0.06)
+    assert z_of_mean(predicted.log_norm[:, 0, 0], -2.5) < SIGMAS
+    assert z_of_std(predicted.log_norm[:, 0, 0], np.sqrt(5)) < SIGMAS
+
+
+def test_leaky_networks_have_their_own_constants():
+    slope = 0.2
+    limit = UnshapedSDE(MLP(width=300, depth=150, activation=LeakyReLU(slope=slope)))
+    a = 2 * (1 + slope**4) / (1 + slope**2) ** 2
+    assert limit.parameters["A"] == pytest.approx(a)
+    exact = chain.sample(limit.network, PAIR, networks=8000, seed=8, layers=[150])
+    log_norm = exact.log_norm[:, 0, 0]
+    assert log_norm.mean() == pytest.approx(-(3 * a - 1) * 0.25, abs=0.05)
+    assert log_norm.var() == pytest.approx((3 * a - 1) * 0.5, rel=0.08)
