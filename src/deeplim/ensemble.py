@@ -1,0 +1,83 @@
+"""The verbs: simulate exact networks, summarise very many of them, predict from a limit."""
+
+from collections.abc import Callable, Sequence
+
+from deeplim.architecture import Network
+from deeplim.finite.chain import check_ensemble, sample
+from deeplim.inputs import Inputs
+from deeplim.limits.base import AbstractLimit
+from deeplim.paths import Paths
+from deeplim.summary import Summary
+
+CHUNK = 65_536
+"""Networks held at a time by ``summarize``; fixed, so that a summary is the same whatever the machine."""
+
+
+def simulate(
+    network: Network,
+    inputs: Inputs,
+    *,
+    networks: int = 1000,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Paths:
+    """Return the covariances of ``networks`` independent exact networks at initialization, on the clock "layer".
+
+    The law is that of the network with its weight matrices; none is formed, so the cost is networks x depth x width x
+    inputs^2 (see ``deeplim.finite.kernel``). Network i of a seed is always the same one, whatever the threads or the
+    number of networks. layers: which to record, from 0 (the inputs) to the depth; 41 evenly spaced ones by default.
+    InputError for counts, seeds, layers or threads out of range.
+    """
+    return sample(network, inputs, networks=networks, seed=seed, layers=layers, threads=threads, progress=progress)
+
+
+def summarize(
+    network: Network,
+    inputs: Inputs,
+    *,
+    networks: int,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    pair: tuple[int, int] = (0, 1),
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Summary:
+    """Return counts, moments and histograms over exact networks without ever holding more than 65,536 of them.
+
+    For runs whose paths would not fit in memory; the networks are those of ``simulate`` with the same seed.
+    """
+    check_ensemble(networks, seed)
+    total: Summary | None = None
+    for first in range(0, networks, CHUNK):
+        chunk = sample(
+            network,
+            inputs,
+            networks=min(CHUNK, networks - first),
+            first=first,
+            seed=seed,
+            layers=layers,
+            threads=threads,
+            progress=progress,
+        )
+        part = Summary.of(chunk, pair=pair)
+        total = part if total is None else total.merge(part)
+    assert total is not None
+    return total
+
+
+def predict(
+    limit: AbstractLimit,
+    inputs: Inputs,
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+) -> Paths:
+    """Return sample paths of a limit (``deeplim.limits.find`` gives those of a network) at the network's layers.
+
+    A deterministic limit gives one path. InputError for counts or layers out of range, or for more inputs than the
+    limit describes.
+    """
+    return limit.sample(inputs, samples=samples, seed=seed, layers=layers)

@@ -1,0 +1,132 @@
+"""The ladder of descriptions of one network: exact networks, then every limit that describes it, on the same inputs."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from deeplim import limits
+from deeplim.architecture import Network
+from deeplim.comparison import Comparison, compare
+from deeplim.finite import chain
+from deeplim.inputs import Inputs, check_pair
+from deeplim.limits.base import AbstractLimit
+from deeplim.paths import Paths, check_layers
+from deeplim.summary import describe, table
+
+_BOOTSTRAP = 50
+"""Resamples behind the standard error of a distance; a tenth of its own size is error enough for a table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """One network, its inputs, and its covariances on every rung: 'exact' and the names of the limits that apply.
+
+    pair: the two inputs that observables are about. computed: how the activation was computed in the exact networks.
+    """
+
+    network: Network
+    inputs: Inputs
+    pair: tuple[int, int]
+    layers: tuple[int, ...]
+    limits: dict[str, AbstractLimit]
+    rungs: dict[str, Paths]
+    not_applicable: dict[str, str]
+    seed: int
+    computed: str
+
+    @property
+    def exact(self) -> Paths | None:
+        """The exact networks, when any were drawn."""
+        return self.rungs.get("exact")
+
+    @property
+    def best(self) -> AbstractLimit | None:
+        """The limit that says most about the network: the first that applies."""
+        return next(iter(self.limits.values()), None)
+
+    @cached_property
+    def comparisons(self) -> dict[str, Comparison]:
+        """The exact networks against each limit on the ladder, by name; none when only layer 0 was recorded."""
+        if self.exact is None or self.layers == (0,):
+            return {}
+        exact = self.seen("exact")
+        return {name: compare(exact, self.seen(name), bootstrap=_BOOTSTRAP) for name in self.limits}
+
+    def seen(self, rung: str) -> Paths:
+        """Return one rung for the chosen pair alone, in its order; a one-pair limit was given that pair already."""
+        paths = self.rungs[rung]
+        return paths.pair(*self.pair) if paths.inputs == self.inputs.count > 1 else paths
+
+    def __str__(self) -> str:
+        found = [f"{self.network}", f"{self.inputs}", ""]
+        for name, paths in self.rungs.items():
+            kind = "networks" if name == "exact" else "sample paths"
+            many = "deterministic" if paths.deterministic else f"{paths.samples:,} {kind}"
+            found += [f"{name}, layer {self.layers[-1]} ({many})", table(describe(self.seen(name)), -1), ""]
+        found += [f"not {name}: {reason}" for name, reason in self.not_applicable.items()]
+        if self.computed != "slopes":
+            found.append(f"activation {self.network.activation}: {self.computed}")
+        return "\n".join(found)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what `deeplim predict --json` prints."""
+        rungs = {name: describe(self.seen(name)) for name in self.rungs}
+        return {
+            "network": json.loads(self.network.to_json()),
+            "inputs": str(self.inputs),
+            "pair": list(self.pair),
+            "layers": list(self.layers),
+            "rungs": rungs,
+            "not_applicable": self.not_applicable,
+            "limits": {
+                name: {"clock": limit.clock, "parameters": limit.parameters, "source": limit.source}
+                for name, limit in self.limits.items()
+            },
+            "activation": self.computed,
+            "seed": self.seed,
+        }
+
+
+def climb(
+    network: Network,
+    inputs: Inputs,
+    *,
+    networks: int = 0,
+    samples: int = 10_000,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    pair: tuple[int, int] = (0, 1),
+    progress: Callable[[str], object] | None = None,
+    drawn: Callable[[int], object] | None = None,
+) -> Ladder:
+    """Return the network's covariances on every rung; exact networks only when ``networks`` is positive.
+
+    ``progress`` is called with a few words before each step, ``drawn`` with the exact networks finished at a time. The
+    limits use seed + 1, so that no limit shares random numbers with the networks.
+    """
+    chosen = check_layers(layers, network.depth)
+    if inputs.count > 1:
+        check_pair(pair, inputs.count)
+    found = {limit.name: limit for limit in limits.find(network)}
+    rungs: dict[str, Paths] = {}
+    if networks:
+        if progress is not None:
+            progress(f"exact networks of {network}")
+        rungs["exact"] = chain.sample(network, inputs, networks=networks, seed=seed, layers=chosen, progress=drawn)
+    for name, limit in found.items():
+        if progress is not None:
+            progress(f"limit {name} of {network}")
+        seen = inputs.pair(*pair) if limit.most_inputs is not None and inputs.count > limit.most_inputs else inputs
+        rungs[name] = limit.sample(seen, samples=samples, seed=seed + 1, layers=chosen)
+    return Ladder(
+        network=network,
+        inputs=inputs,
+        pair=pair,
+        layers=tuple(chosen),
+        limits=found,
+        rungs=rungs,
+        not_applicable=limits.explain(network),
+        seed=seed,
+        computed=chain.how_computed(network),
+    )
