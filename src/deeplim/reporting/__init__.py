@@ -1,0 +1,99 @@
+"""The report: one self-contained HTML page on one network or several, its figures, its numbers as JSON."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deeplim.drawing import FORMATS, Chart
+from deeplim.drawing import save as save_figure
+from deeplim.errors import InputError
+from deeplim.figures import figures
+from deeplim.ladder import Ladder
+from deeplim.reporting.findings import Finding, findings
+from deeplim.reporting.render import page
+
+__all__ = ["Finding", "Report", "findings", "report"]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A report: the page as ``html``, its numbers as ``data``, and the figures in it, by file name."""
+
+    html: str = field(repr=False)
+    data: dict[str, Any] = field(repr=False)
+    charts: dict[str, Chart] = field(repr=False)
+
+    def to_json(self) -> str:
+        """Return the report's numbers as valid JSON: no NaN and no infinity."""
+        return json.dumps(self.data, indent=2, allow_nan=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the page, whole or not at all; InputError when its folder is missing or cannot be written."""
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise InputError(f"the folder {path.parent} does not exist; make it, or name a file in one that does.")
+        # Beside its place, so that moving it there is one step of the file system.
+        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            draft.write_text(self.html, encoding="utf-8")
+            os.replace(draft, path)
+        except OSError as error:
+            raise InputError(f"{path} could not be written ({error.strerror}); name a file you can write.") from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def save_figures(self, folder: str | Path, formats: Sequence[str] = ("svg",)) -> list[Path]:
+        """Write every figure in each format (svg, png, pdf, html) to a folder, made if need be; return them.
+
+        InputError for another format, before anything is written, or when the folder cannot be made.
+        """
+        folder, kinds = Path(folder), [f".{kind.lower().lstrip('.')}" for kind in formats]
+        unknown = [kind for kind in kinds if kind not in FORMATS]
+        if unknown:
+            raise InputError(f"figures cannot be written as {unknown[0]}; use one of {', '.join(FORMATS)}.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the folder {folder} could not be made ({error.strerror}); name another.") from None
+        files = [(chart, folder / f"{name}{kind}") for name, chart in self.charts.items() for kind in kinds]
+        for chart, file in files:
+            save_figure(chart, file)
+        return [file for _, file in files]
+
+
+def report(ladders: Ladder | Sequence[Ladder], *, command: str | None = None, title: str | None = None) -> Report:
+    """Return a report on one ladder, or on several side by side.
+
+    ``command`` is the exact command that made it, to stand at its foot. InputError when there is no ladder.
+    """
+    chosen = [ladders] if isinstance(ladders, Ladder) else list(ladders)
+    if not chosen:
+        raise InputError("a report needs at least one network; none was given.")
+    if title is None:
+        title = str(chosen[0].network) if len(chosen) == 1 else f"{len(chosen)} networks side by side"
+    found = [findings(ladder) for ladder in chosen]
+    charts = [figures(ladder) for ladder in chosen]
+    networks = [
+        ladder.to_dict()
+        | {"findings": [finding.to_dict() for finding in f]}
+        | {"comparison": {name: made.to_dict() for name, made in ladder.comparisons.items()}}
+        for ladder, f in zip(chosen, found, strict=True)
+    ]
+    return Report(
+        html=page(chosen, found, charts, title=title, command=command),
+        data={"title": title, "command": command, "networks": networks},
+        charts={
+            f"{place}-{_file_name(ladder)}-{name}": chart
+            for place, (ladder, made) in enumerate(zip(chosen, charts, strict=True), start=1)
+            for name, chart in made.items()
+        },
+    )
+
+
+def _file_name(ladder: Ladder) -> str:
+    """The network in the letters that are safe in file names everywhere."""
+    return re.sub(r"[^a-z0-9]+", "-", str(ladder.network).lower()).strip("-")[:60]
