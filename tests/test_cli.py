@@ -1,0 +1,175 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from deeplim import __version__
+from deeplim.cli import LAWS_DIFFER, main
+
+SMALL = ["--width", "20", "--depth", "10"]
+COMMANDS = sorted(main.commands)
+
+
+def strict(text: str) -> dict:
+    """JSON without NaN or Infinity."""
+
+    def refuse(word: str):
+        raise ValueError(word)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def test_version_and_help():
+    assert run("--version").output.strip() == f"deeplim, version {__version__}"
+    for flag in ("-h", "--help"):
+        assert all(command in run(flag).output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str):
+    for flag in ("-h", "--help"):
+        result = run(command, flag)
+        assert result.exit_code == 0
+        assert f"deeplim {command}" in result.output.split("Example:")[1]
+
+
+def test_predict_prints_every_rung_as_json():
+    found = strict(run("predict", *SMALL, "--networks", "50", "--samples", "100", "--json").stdout)
+    assert found["network"] == {"kind": "mlp", "width": 20, "depth": 10, "activation": {"kind": "relu"}}
+    assert set(found["rungs"]) == {"exact", "unshaped", "infinite-width"}
+    assert set(found["not_applicable"]) == {"sde", "ode"}
+    for rung in found["rungs"].values():
+        for observable in ("correlation", "correlation_gap", "log_norm"):
+            values = rung[observable]
+            assert set(values["quantiles"]) == {"0.05", "0.5", "0.95"}
+            assert len(values["mean"]) == len(values["std"]) == len(found["layers"]) == 11
+
+
+def test_predict_without_networks_has_no_exact_rung_and_words_for_people():
+    result = run("predict", *SMALL, "--activation", "shaped-relu", "--layers", "5,10", "--samples", "100")
+    assert result.exit_code == 0
+    assert "exact" not in result.stdout.split("not ")[0]
+    assert "sde, layer 10 (100 sample paths)" in result.stdout
+
+
+def test_predict_takes_files_pairs_and_networks_as_json(tmp_path: Path):
+    np.savetxt(tmp_path / "x.csv", np.eye(3) + 1, delimiter=",")
+    (tmp_path / "net.json").write_text('{"kind": "resnet", "width": 10, "depth": 4}')
+    words = ["--network", str(tmp_path / "net.json"), "--inputs", str(tmp_path / "x.csv"), "--pair", "1,2", "--json"]
+    found = strict(run("predict", *words).stdout)
+    assert found["network"]["kind"] == "resnet"
+    assert found["pair"] == [1, 2]
+
+
+def test_simulate_saves_paths_that_compare_reads(tmp_path: Path):
+    files = [str(tmp_path / name) for name in ("a.npz", "b.npz", "c.npz")]
+    for file, slope, seed in zip(files, ("0.2", "0.2", "0.9"), (1, 2, 3), strict=True):
+        words = ["--activation", f"leaky:{slope}", "--networks", "4000", "--seed", str(seed), "--output", file]
+        assert run("simulate", *SMALL, *words).exit_code == 0
+    same = run("compare", *files[:2], "--json")
+    assert same.exit_code == 0
+    assert strict(same.stdout)["verdict"] == "agree"
+    differ = run("compare", files[0], files[2])
+    assert differ.exit_code == LAWS_DIFFER
+    assert "The laws differ" in differ.stdout
+
+
+def test_simulate_prints_the_summary_of_its_networks():
+    found = strict(run("simulate", *SMALL, "--networks", "300", "--layers", "10", "--json").stdout)
+    assert found["networks"] == 300
+    assert found["correlation"]["count"][0] + found["dead"][0] == 300
+
+
+def test_compare_names_the_limit_it_is_asked_for():
+    words = ["--architecture", "resnet", "--limit", "ode", "--networks", "200", "--inputs", "digits", "--pair", "0,9"]
+    result = run("compare", *SMALL, *words)
+    assert result.exit_code in {0, LAWS_DIFFER}
+    assert "predicted: ode limit of ResNet" in result.stdout
+
+
+def test_limits_lists_all_of_them():
+    found = strict(run("limits", *SMALL, "--architecture", "resnet", "--json").stdout)
+    assert [limit["name"] for limit in found["applies"]] == ["ode", "infinite-width"]
+    assert set(found["not_applicable"]) == {"sde", "unshaped"}
+    assert "not sde: a ResNet" in run("limits", *SMALL, "--architecture", "resnet").stdout
+
+
+def test_report_writes_a_page_figures_and_json(tmp_path: Path):
+    page, figures = tmp_path / "page.html", tmp_path / "figures"
+    words = ["--output", str(page), "--figures", str(figures), "--format", "svg", "--format", "pdf"]
+    result = run("report", *SMALL, "--networks", "100", "--samples", "100", *words, "--json")
+    assert result.exit_code == 0, result.output
+    assert page.read_text().startswith("<!DOCTYPE html>") or page.read_text().startswith("<!doctype html>")
+    assert {file.suffix for file in figures.iterdir()} == {".svg", ".pdf"}
+    assert strict(result.stdout)["networks"]
+
+
+BAD = {
+    "width must be": ["predict", "--width", "0", "--depth", "3"],
+    "depth = -1 is not allowed": ["predict", "--width", "3", "--depth", "-1"],
+    "--width and --depth must be given": ["predict"],
+    "'sigmoid' is not known": ["predict", *SMALL, "--activation", "sigmoid"],
+    "must be at least -1 and below 1": ["predict", *SMALL, "--correlation", "1"],
+    "give one of them": ["predict", *SMALL, "--correlation", "0.3", "--inputs", "digits"],
+    "belong to a ResNet": ["predict", *SMALL, "--skip", "0.5"],
+    "whole numbers from 0 to the depth, 10": ["predict", *SMALL, "--layers", "3,11"],
+    "is not whole numbers": ["predict", *SMALL, "--layers", "3,x"],
+    "does not name two different inputs": ["predict", *SMALL, "--pair", "0,2"],
+    "takes two indices": ["predict", *SMALL, "--pair", "0"],
+    "could not be read": ["predict", "--network", "nowhere.json"],
+    "nowhere.npy": ["predict", *SMALL, "--inputs", "nowhere.npy"],
+    "0 networks were asked for": ["simulate", *SMALL, "--networks", "0"],
+    "-5 was given": ["predict", *SMALL, "--networks", "-5"],
+    "the seed -1": ["simulate", *SMALL, "--seed", "-1"],
+    "does not describe this network": ["compare", *SMALL, "--limit", "ode"],
+    "there is no limit called 'foo'": ["compare", *SMALL, "--limit", "foo"],
+    "give two, or none": ["compare", "a.npz"],
+    "the folder of": ["report", *SMALL, "--output", "nowhere/page.html"],
+    "0 threads were asked for": ["simulate", *SMALL, "--threads", "0"],
+}
+
+
+@pytest.mark.parametrize("expected", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(expected: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*BAD[expected])
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    said = " ".join(result.stderr.split())
+    assert expected.removesuffix(" must be") in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir()), "nothing is half-written"
+
+
+def test_progress_and_words_go_to_stderr_only():
+    command = [sys.executable, "-m", "deeplim", "predict", *SMALL, "--samples", "50", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    strict(result.stdout)
+
+
+def test_help_and_import_load_nothing_heavy():
+    heavy = ("numba", "scipy", "altair", "pandas", "xarray", "torch", "jax", "dask", "pydantic", "jinja2")
+    code = (
+        "import sys, deeplim, deeplim.cli\n"
+        "from click.testing import CliRunner\n"
+        "assert CliRunner().invoke(deeplim.cli.main, ['--help']).exit_code == 0\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_an_activation_of_ones_own_is_found_in_the_working_directory(tmp_path: Path):
+    (tmp_path / "mine.py").write_text("import numpy as np\n\ndef bump(x):\n    return np.exp(-x * x) - 0.5\n")
+    words = ["simulate", *SMALL, "--activation", "mine:bump", "--networks", "50"]
+    result = subprocess.run([sys.executable, "-m", "deeplim", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "mine:bump" in result.stdout
