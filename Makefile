@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` and `make test`. Each makes its own virtual environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint unit bench docs clean
+
+demo: $(VENV)/installed
+	$(BIN)/deeplim demo --output deeplim-demo/report.html
+
+test: lint unit
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed-test
+	$(INSTALL) --editable ".[torch]"
+	$(BIN)/python benchmarks/exact_against_torch.py
+
+docs: $(VENV)/installed-test
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) deeplim-demo build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "deeplim needs Python 3.11, 3.12 or 3.13 and found %d.%d; run make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[test]"
+	@touch $@ $(VENV)/installed
