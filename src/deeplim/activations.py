@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal, NoReturn, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deeplim.errors import SpecError
 from deeplim.gaussian import mean_square
@@ -43,9 +43,10 @@ def one_sentence(error: ValidationError, model: type[BaseModel] | None = None, w
     fields = {} if model is None else model.model_fields
     if first["type"] == "extra_forbidden" and model is not None:
         known = [field for field in fields if field != "kind"]
-        return f"{model.__name__} has no field {name}; it has {', '.join(known) or 'none'}."
+        unknown = name if name.isidentifier() and len(name) < 60 else brief(name)
+        return f"{model.__name__} has no field {unknown}; it has {', '.join(known) or 'none'}."
     if name not in fields:
-        came = f"the kind {context['tag']!r}" if "tag" in context else value
+        came = f"the kind {brief(context['tag'])}" if "tag" in context else value
         return f"{came} was given; give {whole}."
     if first["type"] == "missing":
         return f"{name} is missing; give {fields[name].description}."
@@ -73,7 +74,7 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **fields: object) -> None:
+    def __init__(self, /, **fields: object) -> None:
         for name in type(self).model_fields:
             # To Python they are the numbers 1 and 0, which is never what was meant.
             if isinstance(fields.get(name), bool | np.bool_):
@@ -300,6 +301,3 @@ def _key_values(text: str) -> dict[str, str]:
     if len(found) < len(pairs) or any(not (key and equals and value) for key, equals, value in pairs):
         raise SpecError(f"the activation {brief(text)} is not of the form {_SHAPED}, each word once.")
     return found
-
-
-ACTIVATION: TypeAdapter[Homogeneous | Elementwise] = TypeAdapter(Activation)
