@@ -1,10 +1,13 @@
 """How many exact networks a second, against PyTorch multiplying the same networks' weight matrices in a batch?
 
 Both draw the law of the final covariance of two inputs in ReLU MLPs of one width and depth, on all cores. PyTorch gets
-float32, its own normal generator, inference mode, and the fastest of several batch sizes. Run `make bench`.
+float32, its own normal generator, inference mode, and the fastest of several batch sizes, with the cores inside its
+operations or one Python thread with a generator of its own on each. Run `make bench`.
 """
 
 import argparse
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -21,16 +24,33 @@ def deeplim_networks(width: int, depth: int, networks: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def torch_networks(width: int, depth: int, networks: int) -> np.ndarray:
+def torch_networks(width: int, depth: int, networks: int, seed: int = 0) -> np.ndarray:
+    generator = torch.Generator().manual_seed(seed)
     root = torch.linalg.cholesky(torch.tensor(PAIR.covariance, dtype=torch.float32))
-    z = torch.randn(networks, width, 2) @ root.T
+    z = torch.randn(networks, width, 2, generator=generator) @ root.T
     weights = torch.empty(networks, width, width)
     for _ in range(depth - 1):
-        weights.normal_(std=(2.0 / width) ** 0.5)
+        weights.normal_(std=(2.0 / width) ** 0.5, generator=generator)
         z = torch.bmm(weights, torch.relu(z))
     active = torch.relu(z)
     covariance = torch.bmm(active.transpose(1, 2), active) * (2.0 / width)
     return torch.log(covariance[:, 0, 0]).numpy()
+
+
+def torch_rates(width: int, depth: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Networks per second of PyTorch in each of its settings."""
+    cores, found = os.cpu_count() or 1, {}
+    for batch in (4, 16, 64):
+        torch.set_num_threads(cores)
+        times = seconds(lambda batch=batch: torch_networks(width, depth, batch), repeats=repeats)
+        found[f"batch {batch}, {cores} threads inside"] = rate(batch, times)
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(cores) as pool:
+            task = lambda batch=batch, pool=pool: list(  # noqa: E731
+                pool.map(lambda seed: torch_networks(width, depth, batch, seed), range(cores))
+            )
+            found[f"batch {batch}, {cores} threads outside"] = rate(cores * batch, seconds(task, repeats=repeats))
+    return found
 
 
 def agree(width: int, depth: int) -> dict[str, float]:
@@ -53,20 +73,16 @@ def main() -> None:
     options = parser.parse_args()
     size = options.width, options.depth
 
-    batches = {}
-    for batch in (8, 32, 128):
-        times = seconds(lambda batch=batch: torch_networks(*size, batch), repeats=options.repeats)
-        batches[batch] = rate(batch, times)
-    best = max(batches, key=lambda batch: batches[batch]["median"])
+    peers = torch_rates(*size, options.repeats)
+    best = max(peers, key=lambda setting: peers[setting]["median"])
     ours = rate(options.networks, seconds(lambda: deeplim_networks(*size, options.networks), repeats=options.repeats))
     results = {
         "width": options.width,
         "depth": options.depth,
         "deeplim_networks_per_second": ours,
-        "torch_networks_per_second": batches[best],
-        "torch_batch": best,
-        "torch_threads": torch.get_num_threads(),
-        "ratio": ours["median"] / batches[best]["median"],
+        "torch_networks_per_second": peers,
+        "torch_best": best,
+        "ratio": ours["median"] / peers[best]["median"],
         "normals_per_second": ours["median"] * options.width * options.depth * 2,
         "log_norm": agree(*size),
     }

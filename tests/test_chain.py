@@ -85,8 +85,9 @@ def _relu_network_in_high_precision(network: MLP, gap: mpmath.mpf, seed: int, la
 
 @pytest.mark.parametrize("gap", ["0.7", "1.9", "1e-4", "1e-12", "1e-30", "1e-100", "1e-280"])
 @pytest.mark.parametrize("activation", [ReLU(), LeakyReLU(slope=-0.3)], ids=str)
-def test_gaps_keep_five_digits_however_small(gap: str, activation):
-    network = MLP(width=24, depth=30, activation=activation)
+@pytest.mark.parametrize("width", [24, 80], ids=["double precision rows", "single precision rows"])
+def test_gaps_keep_five_digits_however_small(gap: str, activation, width: int):
+    network = MLP(width=width, depth=30, activation=activation)
     layers = [1, 5, 30]
     with mpmath.workdps(60 - round(2.2 * np.log10(float(gap)))):
         exact = _relu_network_in_high_precision(network, mpmath.mpf(gap), 9, layers)

@@ -35,12 +35,12 @@ def sample(
 ) -> Paths:
     """Return the covariances of networks first, first + 1, ... of a seed, ``networks`` of them, at the chosen layers.
 
-    The law is that of the network with its weight matrices, to rounding: rows are drawn in single precision and summed
-    in double for activations given by slopes, in double precision for the others. Network i of a seed is always the
-    same one, whatever the number of networks, threads or recorded layers. 1 - rho keeps its relative precision however
-    small it is; among more than two inputs, two that are 1e12 times closer to each other than to input 0 count as
-    parallel. ``progress`` is called with the number of networks that each finished batch held. InputError for counts,
-    seeds or layers out of range.
+    The law is that of the network with its weight matrices, to rounding: for activations given by slopes, and widths of
+    64 and more, rows are in single precision and their sums in double; all is in double precision otherwise. Network i
+    of a seed is always the same one, whatever the number of networks, threads or recorded layers. 1 - rho keeps its
+    relative precision however small it is; among more than two inputs, two that are 1e12 times closer to each other
+    than to input 0 count as parallel. ``progress`` is called with the number of networks in each finished batch.
+    InputError for counts, seeds or layers out of range.
     """
     chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
     check_ensemble(networks, seed)
@@ -103,19 +103,18 @@ def _runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..
 
 
 def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
-    from deeplim.finite.kernel import UNROLLED_UP_TO, compile_kernels, workspace
+    from deeplim.finite.kernel import SINGLE_FROM_WIDTH, UNROLLED_UP_TO, compile_kernels, workspace
     from deeplim.finite.lanes import COUNT
 
     homogeneous = network.homogeneous
-    slopes = tuple(np.float32(slope) for slope in network.slopes) if homogeneous else (np.float32(0), np.float32(0))
+    single = homogeneous and network.width >= SINGLE_FROM_WIDTH
+    precision = np.float32 if single else np.float64
+    slopes = tuple(precision(slope) for slope in (network.slopes if homogeneous else (0.0, 0.0)))
     phi = compiled_function(network.activation) if isinstance(network.activation, Elementwise) else None
-    mlp, resnet = compile_kernels(inputs.count if homogeneous and inputs.count <= UNROLLED_UP_TO else 0, phi)
+    mlp, resnet = compile_kernels(inputs.count if single and inputs.count <= UNROLLED_UP_TO else 0, single, phi)
     begin = start(inputs, unit_norm=homogeneous)
     shape = network.width, network.depth, network.gain / network.width
-    kept, precision = (
-        (0 if isinstance(network, MLP) else network.width),
-        np.float32 if homogeneous else np.float64,
-    )
+    kept = 0 if isinstance(network, MLP) else network.width
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)

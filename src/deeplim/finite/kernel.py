@@ -15,7 +15,6 @@ from numba import njit
 from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
 from deeplim.finite.lanes import (
     COUNT,
-    double_buffer,
     fma,
     inline,
     load,
@@ -28,6 +27,7 @@ from deeplim.finite.rows import (
     activate_slopes,
     activation_of,
     add_products,
+    add_up,
     clear,
     copy,
     correlate,
@@ -36,6 +36,11 @@ from deeplim.finite.rows import (
 
 UNROLLED_UP_TO = 4
 """For up to this many inputs a kernel of its own is compiled, which keeps a row in registers."""
+SINGLE_FROM_WIDTH = 64
+"""Rows of activations given by slopes are in single precision from this width on. Narrower networks really do make
+inputs exactly parallel, by having one active neuron, and only double precision can tell that from nearly parallel."""
+_ROWS_TOGETHER = 32
+"""Rows summed in their own precision before the sum is added to the total in double precision."""
 _FLUSH_EVERY = 8
 _SMALLEST_SINGLE = 1e-30
 
@@ -43,7 +48,7 @@ _SMALLEST_SINGLE = 1e-30
 class Workspace(NamedTuple):
     """The state of a block of sixteen networks and the room it needs, flat, sixteen numbers to an entry.
 
-    Double precision but for ``bits`` (the random streams) and the ``row`` group, whose precision is that of the rows.
+    Double precision but for ``bits`` (the random streams) and what is of a row or a few, in the precision of the rows.
     """
 
     matrix: np.ndarray
@@ -67,6 +72,7 @@ class Workspace(NamedTuple):
     normals: np.ndarray
     point: np.ndarray
     row: np.ndarray
+    part: np.ndarray
     kept: np.ndarray
 
 
@@ -74,19 +80,9 @@ def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
     """Return room for a block: ``kept_rows`` is the width for a ResNet and 0 for an MLP, which keeps no rows."""
     corners = inputs * (inputs + 1) // 2
     sizes = dict.fromkeys(Workspace._fields, inputs)
-    sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor"), corners)
+    sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor", "part"), corners)
     sizes |= {"bits": 4, "scratch": 1, "kept": kept_rows * inputs}
-    rows = {
-        "row_factor",
-        "row_size",
-        "row_inverse",
-        "row_tilt",
-        "row_stretch",
-        "normals",
-        "point",
-        "row",
-        "kept",
-    }
+    rows = {"normals", "point", "row", "part", "kept"} | {name for name in sizes if name.startswith("row_")}
     kinds = {name: precision if name in rows else np.float64 for name in sizes} | {"bits": np.uint32}
     return Workspace(**{name: np.zeros(COUNT * count, kinds[name]) for name, count in sizes.items()})
 
@@ -117,13 +113,22 @@ def _restart(m, homogeneous, block, states, start, w):
     w.shrink[:] = 1.0
 
 
+@inline
+def _measure(m, homogeneous, gram, scale, w):
+    if homogeneous:
+        renormalise(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+    else:
+        measure(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+
+
 @lru_cache(maxsize=64)
-def compile_kernels(unrolled: int, phi: Callable | None) -> tuple[Callable, Callable]:
+def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[Callable, Callable]:
     """Return the kernels of the MLP and of the ResNet, for slopes (phi None) or for a compiled scalar function.
 
-    unrolled: the number of inputs the kernels are specialised to, or 0 for kernels that take any number. Both take
-    states (word, network) uint32, n, depth, scale = gain / n, the two slopes, the Start, a Workspace, the recorded
-    layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
+    unrolled: the number of inputs the kernels are specialised to, or 0 for kernels that take any number. single:
+    whether rows are in single precision. Both take states (word, network) uint32, n, depth, scale = gain / n, the two
+    slopes, the Start, a Workspace, the recorded layers, and norms (network, layer, input) and gaps (network, layer,
+    pair), which they fill.
     """
     entries = unrolled * (unrolled + 1) // 2
     homogeneous = phi is None
@@ -142,44 +147,35 @@ def compile_kernels(unrolled: int, phi: Callable | None) -> tuple[Callable, Call
                 if layer > 0:
                     factorise(m, w.matrix, 1.0, w.factor)
                     _prepare(m, w)
-                    if unrolled > 0:
-                        factor, size, inverse = (
-                            single_buffer(entries),
-                            single_buffer(unrolled),
-                            single_buffer(unrolled),
-                        )
-                        normals, point, row = (
-                            single_buffer(unrolled),
-                            single_buffer(unrolled),
-                            single_buffer(unrolled),
-                        )
-                        gram = double_buffer(entries)
+                    if unrolled > 0 and single:
+                        factor, size, inverse = single_buffer(entries), single_buffer(unrolled), single_buffer(unrolled)
+                        normals, point, row = single_buffer(unrolled), single_buffer(unrolled), single_buffer(unrolled)
+                        part = single_buffer(entries)
                         copy(entries, w.row_factor, factor)
                         copy(unrolled, w.row_size, size)
                         copy(unrolled, w.row_inverse, inverse)
                     else:
                         factor, size, inverse = w.row_factor, w.row_size, w.row_inverse
-                        normals, point, row, gram = w.normals, w.point, w.row, w.gram
-                    clear(corners, gram)
+                        normals, point, row, part = w.normals, w.point, w.row, w.part
+                    clear(corners, w.gram)
+                    clear(corners, part)
                     s0, s1, s2, s3 = load(w.bits, 0), load(w.bits, 1), load(w.bits, 2), load(w.bits, 3)
-                    for _ in range(n):
-                        s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
-                        for a in range(m):
-                            store(point, a, correlate(factor, normals, a))
-                        if homogeneous:
-                            activate_slopes(m, slopes, point, size, inverse, row)
-                        else:
-                            activate(m, point, size, row, w.scratch)
-                        add_products(m, row, gram)
+                    for begin in range(0, n, _ROWS_TOGETHER):
+                        for _ in range(min(_ROWS_TOGETHER, n - begin)):
+                            s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
+                            for a in range(m):
+                                store(point, a, correlate(factor, normals, a))
+                            if homogeneous:
+                                activate_slopes(m, slopes, point, size, inverse, row)
+                            else:
+                                activate(m, point, size, row, w.scratch)
+                            add_products(m, row, part)
+                        add_up(corners, part, w.gram)
                     store(w.bits, 0, s0)
                     store(w.bits, 1, s1)
                     store(w.bits, 2, s2)
                     store(w.bits, 3, s3)
-                    copy(corners, gram, w.gram)
-                    if homogeneous:
-                        renormalise(m, w.gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
-                    else:
-                        measure(m, w.gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+                    _measure(m, homogeneous, w.gram, scale, w)
                 wanted = done < len(layers) and layers[done] == layer
                 if wanted or layer % _FLUSH_EVERY == 0:
                     flush(m, homogeneous, w.growth, w.shrink, w.log_norm, w.log_size)
@@ -211,32 +207,37 @@ def compile_kernels(unrolled: int, phi: Callable | None) -> tuple[Callable, Call
                     store(w.row_stretch, a, skip * load(w.stretch, a))
                 clear(corners, w.gram)
                 clear(corners, w.products)
+                clear(corners, w.part)
                 s0, s1, s2, s3 = load(w.bits, 0), load(w.bits, 1), load(w.bits, 2), load(w.bits, 3)
-                for i in range(n):
-                    s0, s1, s2, s3 = draw(m, w.normals, s0, s1, s2, s3)
-                    old = load(w.kept, i * m)
-                    for a in range(m):
-                        held = old if a == 0 else load(w.kept, i * m + a) - load(w.row_tilt, a) * old
-                        noise = correlate(w.row_factor, w.normals, a)
-                        store(w.point, a, fma(load(w.row_stretch, a), held, noise))
-                        store(w.kept, i * m + a, load(w.point, a))
-                    if homogeneous:
-                        activate_slopes(m, slopes, w.point, w.row_size, w.row_inverse, w.row)
-                    else:
-                        activate(m, w.point, w.row_size, w.row, w.scratch)
-                    add_products(m, w.row, w.gram)
+                for begin in range(0, n, _ROWS_TOGETHER):
+                    end = min(begin + _ROWS_TOGETHER, n)
+                    for i in range(begin, end):
+                        s0, s1, s2, s3 = draw(m, w.normals, s0, s1, s2, s3)
+                        old = load(w.kept, i * m)
+                        for a in range(m):
+                            held = old if a == 0 else load(w.kept, i * m + a) - load(w.row_tilt, a) * old
+                            noise = correlate(w.row_factor, w.normals, a)
+                            store(w.point, a, fma(load(w.row_stretch, a), held, noise))
+                            store(w.kept, i * m + a, load(w.point, a))
+                        if homogeneous:
+                            activate_slopes(m, slopes, w.point, w.row_size, w.row_inverse, w.row)
+                        else:
+                            activate(m, w.point, w.row_size, w.row, w.scratch)
+                        add_products(m, w.row, w.part)
+                    add_up(corners, w.part, w.gram)
                     if measured:
-                        add_products(m, w.point, w.products)
+                        for i in range(begin, end):
+                            for a in range(m):
+                                store(w.point, a, load(w.kept, i * m + a))
+                            add_products(m, w.point, w.part)
+                        add_up(corners, w.part, w.products)
                 store(w.bits, 0, s0)
                 store(w.bits, 1, s1)
                 store(w.bits, 2, s2)
                 store(w.bits, 3, s3)
                 if measured:
                     # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
-                    if homogeneous:
-                        renormalise(m, w.products, 1.0 / n, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
-                    else:
-                        measure(m, w.products, 1.0 / n, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+                    _measure(m, homogeneous, w.products, 1.0 / n, w)
                     change_coordinates(m, w.tilt, w.stretch, w.gram)
                     flush(m, homogeneous, w.growth, w.shrink, w.log_norm, w.log_size)
                 else:

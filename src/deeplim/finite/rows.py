@@ -96,12 +96,19 @@ def activation_of(phi: Callable) -> Callable:
 
 @inline
 def add_products(m, row, sums):
-    """Add row row^T to the lower triangle of sums, in double precision."""
+    """Add row row^T to the lower triangle of sums, in the precision of the row."""
     for a in range(m):
-        left = to_double(load(row, a))
         for b in range(a + 1):
             at = corner(a, b)
-            store(sums, at, fma(left, to_double(load(row, b)), load(sums, at)))
+            store(sums, at, fma(load(row, a), load(row, b), load(sums, at)))
+
+
+@inline
+def add_up(count, part, sums):
+    """Add sums over a few rows to the sums over all, in double precision, and start the former again from zero."""
+    for k in range(count):
+        store(sums, k, load(sums, k) + to_double(load(part, k)))
+    clear(count, part)
 
 
 @inline
