@@ -10,7 +10,7 @@ from scipy import stats
 
 from deeplim.comparison import Comparison, compare
 from deeplim.errors import ClockError, InputError
-from deeplim.paths import Clock, Paths
+from deeplim.paths import Clock, Kind, Paths
 from deeplim.statistics import (
     Estimate,
     Row,
@@ -34,6 +34,7 @@ def normal_paths(
     shift: float = 0.0,
     scale: float = 1.0,
     source: str = "a network",
+    kind: Kind = "networks",
 ) -> Paths:
     """artanh(correlation) and the log norm are normal of variance layer / 20; two inputs."""
     generator = np.random.default_rng(seed)
@@ -44,7 +45,7 @@ def normal_paths(
     time = np.array(layers) / (1.0 if clock == "layer" else 20.0)
     # log(1 - tanh u) = log 2 - log(1 + exp(2u))
     log_gap = np.log(2.0) - np.logaddexp(0.0, 2 * u[..., None])
-    return Paths(log_norm, log_gap, alive, time, clock, ("a", "b"), source, 20, 20)
+    return Paths(log_norm, log_gap, alive, time, clock, ("a", "b"), source, 20, 20, kind=kind)
 
 
 def values_as_norms(values: np.ndarray, *, clock: Clock = "layer", source: str = "a network") -> Paths:
@@ -67,6 +68,7 @@ def deterministic_paths(*, shift: float = 0.0, clock: Clock = "layer/width") -> 
         20,
         20,
         deterministic=True,
+        kind="limit",
     )
 
 
@@ -203,7 +205,7 @@ def test_a_law_with_the_same_mean_and_spread_is_found_by_its_shape() -> None:
 
 def test_a_network_is_put_on_the_clock_of_the_limit_on_either_side() -> None:
     network = normal_paths(2000, seed=1)
-    limit = normal_paths(2000, seed=2, clock="layer/width", source="sde limit of a network")
+    limit = normal_paths(2000, seed=2, clock="layer/width", kind="limit")
     for comparison in (compare(network, limit), compare(limit, network)):
         assert comparison.clock == "layer/width"
         assert {row.time for row in comparison.rows} == {0.5, 1.0}
@@ -256,7 +258,7 @@ def test_too_few_samples_are_told_with_the_number_that_would_do() -> None:
 
 
 def test_fewer_than_eight_alive_are_not_compared() -> None:
-    comparison = compare(kill(normal_paths(1000), 995), normal_paths(1000, seed=1, source="sde limit of it"))
+    comparison = compare(kill(normal_paths(1000), 995), normal_paths(1000, seed=1, kind="limit"))
     assert comparison.verdict == "too few samples"
     assert "fewer than 8 are alive at layer = 10, 20" in comparison.sentence
     assert {row.observable for row in comparison.rows} == {"samples"}
@@ -265,7 +267,7 @@ def test_fewer_than_eight_alive_are_not_compared() -> None:
 
 
 def test_no_sample_alive_is_told_without_a_number() -> None:
-    comparison = compare(kill(normal_paths(1000), 1000), normal_paths(1000, source="sde limit of it"))
+    comparison = compare(kill(normal_paths(1000), 1000), normal_paths(1000, kind="limit"))
     assert comparison.verdict == "too few samples"
     assert comparison.samples_needed is None
     read_json(comparison)
@@ -339,7 +341,7 @@ def test_dead_fractions_are_tested_between_networks_and_only_reported_against_a_
     assert find(comparison, "samples", "dead").predicted == 0.05
     assert comparison.counts[-1].predicted_dead == 200
     assert "200 predicted samples are dead" in comparison.sentence
-    against_limit = compare(other, replace(one, source="sde limit of a network"))
+    against_limit = compare(other, replace(one, kind="limit"))
     assert against_limit.verdict == "agree"
     assert find(against_limit, "samples", "dead").p_value is None
 

@@ -102,7 +102,7 @@ def compare(
     when no time but layer 0 is common, or for settings out of range. What is tested: see ``deeplim.comparison``.
     """
     _check_settings(false_alarm, resolution, bootstrap)
-    networks = not (_is_limit(observed) or _is_limit(predicted))
+    networks = observed.kind == predicted.kind == "networks"
     sampled = not (observed.deterministic or predicted.deterministic)
     a, b = _at_common_times(*_on_one_clock(observed, predicted))
     tallies = tuple(_tally(a, b, layer, pair) for layer in range(len(a.time)))
@@ -128,11 +128,6 @@ def _check_settings(false_alarm: float, resolution: float, bootstrap: int) -> No
         raise InputError(f"a resolution of {resolution} standard deviations was given; give one above 0, as 0.2.")
     if bootstrap < 0:
         raise InputError(f"{bootstrap} bootstrap resamples were asked for; give 0 (no errors of distances) or more.")
-
-
-def _is_limit(paths: Paths) -> bool:
-    """Whether the paths come from a limit: a network is recorded by its layers, and a limit names itself."""
-    return paths.deterministic or paths.clock != "layer" or " limit of " in paths.source
 
 
 def _on_one_clock(a: Paths, b: Paths) -> tuple[Paths, Paths]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray
 
 Clock = Literal["layer", "layer/width", "layer/depth"]
+Kind = Literal["networks", "limit"]
 _SMALLEST = np.finfo(float).smallest_subnormal
 
 
@@ -47,6 +48,7 @@ class Paths:
     width: int | None = None
     depth: int | None = None
     deterministic: bool = False
+    kind: Kind = "networks"
 
     def __post_init__(self) -> None:
         if self.log_norm.ndim != 3 or 0 in self.log_norm.shape[1:]:
@@ -244,6 +246,7 @@ _SAVED: dict[str, Callable[[np.ndarray], Any]] = {
     "names": _words,
     "source": str,
     "deterministic": bool,
+    "kind": str,
 }
 """The fields that every file of paths has, and what makes them of arrays; width and depth may be missing."""
 

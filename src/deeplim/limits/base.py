@@ -92,4 +92,5 @@ class AbstractLimit(ABC):
             width=self.network.width,
             depth=self.network.depth,
             deterministic=self.deterministic,
+            kind="limit",
         )

@@ -7,12 +7,14 @@ from jaxtyping import Float
 
 from deeplim.activations import Elementwise
 from deeplim.architecture import MLP, Network
-from deeplim.gaussian import mean_product, mean_square, nuhat, slope_kernel_strength
+from deeplim.gaussian import mean_square, mean_square_difference, nuhat, slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths
 
 Pairs = tuple[np.ndarray, np.ndarray]
+_RESOLVED = 1e-300
+"""Smallest gap that quadrature returns, so that its logarithm is finite."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,7 @@ class InfiniteWidth(AbstractLimit):
             if layer in time:
                 norms.append(log_norm)
                 gaps.append(gap)
-        with np.errstate(divide="ignore"):  # by quadrature a gap below rounding becomes zero: exactly aligned
-            return self._paths(np.array([norms]), np.log(np.array([gaps])), time, inputs)
+        return self._paths(np.array([norms]), np.log(np.array([gaps])), time, inputs)
 
     def _step(self, log_norm: np.ndarray, gap: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         """One layer; the covariance of a sum is the sum, so norms and gaps mix with the weights of the two branches."""
@@ -65,12 +66,14 @@ class InfiniteWidth(AbstractLimit):
         log_new, gap_new = kernel_map(network, log_norm, gap, pairs)
         if isinstance(network, MLP):
             return log_new, gap_new
-        kept, added = network.skip**2 * np.exp(log_norm), network.branch_scale**2 * np.exp(log_new)
-        total = kept + added
-        # |a|^2 + |b|^2 - 2 a.b of the pair splits over the branches; take out the difference of the norms.
-        squared = _squared_distance(kept, gap, pairs) + _squared_distance(added, gap_new, pairs)
-        first, second = np.sqrt(total[pairs[0]]), np.sqrt(total[pairs[1]])
-        return np.log(total), (squared - (first - second) ** 2) / (2 * first * second)
+        kept, added = _log_square(network.skip) + log_norm, _log_square(network.branch_scale) + log_new
+        total = np.logaddexp(kept, added)
+        # 1 - rho = 1 - sum of sqrt(share_a share_b) rho over the two branches, whose shares of V^{aa} add up to one;
+        # one minus the sum of square roots is half the squared distance of the roots, so nothing cancels.
+        roots = [np.exp((part - total) / 2) for part in (kept, added)]
+        apart = sum((root[pairs[0]] - root[pairs[1]]) ** 2 for root in roots) / 2
+        both = [root[pairs[0]] * root[pairs[1]] for root in roots]
+        return total, np.asarray(apart + both[0] * gap + both[1] * gap_new)
 
 
 def kernel_map(
@@ -80,7 +83,7 @@ def kernel_map(
     if isinstance(network.activation, Elementwise):
         return _quadrature(network, log_norm, gap, pairs)
     kappa = slope_kernel_strength(*network.slopes)
-    return log_norm, np.maximum(gap - kappa * nuhat(gap), 0.0)
+    return log_norm, gap - kappa * nuhat(gap)
 
 
 def _quadrature(network: Network, log_norm: np.ndarray, gap: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
@@ -89,13 +92,13 @@ def _quadrature(network: Network, log_norm: np.ndarray, gap: np.ndarray, pairs: 
     roots = np.exp(log_norm / 2)
     new = np.array([c * mean_square(phi, variance) for variance in np.exp(log_norm)])
     new_roots = np.sqrt(new)
-    cross = [
-        c * mean_product(phi, (roots[i] ** 2, (1 - g) * roots[i] * roots[j], roots[j] ** 2))
-        for i, j, g in zip(*pairs, gap, strict=True)
-    ]
-    return np.log(new), np.clip(1 - np.array(cross) / (new_roots[pairs[0]] * new_roots[pairs[1]]), 0.0, 2.0)
+    # 2 |a| |b| (1 - rho) = E (phi(a) - phi(b))^2 - (|a| - |b|)^2
+    apart = np.array(
+        [c * mean_square_difference(phi, (roots[i], roots[j]), g) for i, j, g in zip(*pairs, gap, strict=True)]
+    )
+    first, second = new_roots[pairs[0]], new_roots[pairs[1]]
+    return np.log(new), np.clip((apart - (first - second) ** 2) / (2 * first * second), _RESOLVED, 2.0)
 
 
-def _squared_distance(v: np.ndarray, gap: np.ndarray, pairs: Pairs) -> np.ndarray:
-    first, second = np.sqrt(v[pairs[0]]), np.sqrt(v[pairs[1]])
-    return (first - second) ** 2 + 2 * first * second * gap
+def _log_square(scale: float) -> float:
+    return 2 * float(np.log(abs(scale))) if scale else -np.inf

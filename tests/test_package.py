@@ -1,0 +1,34 @@
+"""The wheel installs into a clean virtual environment, with its data, and runs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_into_a_clean_environment_and_runs(tmp_path: Path):
+    environment = {**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+    def run(*command: str | Path) -> str:
+        words = [str(word) for word in command]
+        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT)
+    [wheel] = tmp_path.glob("*.whl")
+    packed = {Path(name).name for name in zipfile.ZipFile(wheel).namelist()}
+    assert {"digits.csv", "py.typed", "LICENSE", "template.html.j2", "style.css"} <= packed
+
+    run(sys.executable, "-m", "venv", "clean")
+    run(tmp_path / "clean/bin/pip", "install", "--quiet", wheel)
+    assert run(tmp_path / "clean/bin/deeplim", "--version").startswith("deeplim, version ")
+    words = ["--width", "8", "--depth", "4", "--inputs", "digits", "--networks", "9"]
+    run(tmp_path / "clean/bin/deeplim", "report", *words)
+    assert "<html" in (tmp_path / "deeplim-report.html").read_text()
