@@ -14,7 +14,6 @@ from refusals import refused_as_spec as refusal
 
 from deeplim import activations
 from deeplim.activations import (
-    ACTIVATION,
     NAMED_FUNCTIONS,
     Activation,
     Elementwise,
@@ -55,7 +54,6 @@ def test_the_word_of_an_activation_reads_back(activation: Any) -> None:
 @given(any_activation)
 def test_json_reads_back(activation: Any) -> None:
     assert type(activation).from_json(activation.to_json()) == activation
-    assert ACTIVATION.validate_json(activation.to_json()) == activation
 
 
 @fixed
