@@ -8,13 +8,14 @@ from deeplim.errors import LimitError
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.covariance_ode import CovarianceODE
 from deeplim.limits.covariance_sde import CovarianceSDE
+from deeplim.limits.fokker_planck import correlation_density
 from deeplim.limits.infinite_width import InfiniteWidth
 from deeplim.limits.unshaped_sde import UnshapedSDE
 
 ALL: tuple[type[AbstractLimit], ...] = (CovarianceSDE, UnshapedSDE, CovarianceODE, InfiniteWidth)
 """Every limit, those that say most about a finite network first."""
 
-__all__ = ["ALL", "AbstractLimit", "explain", "find", "named"]
+__all__ = ["ALL", "AbstractLimit", "correlation_density", "explain", "find", "named"]
 
 
 def find(network: Network) -> list[AbstractLimit]:
