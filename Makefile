@@ -28,7 +28,7 @@ docs: $(VENV)/installed-test
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) deeplim-demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) deeplim-demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:

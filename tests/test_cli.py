@@ -99,7 +99,7 @@ def test_limits_lists_all_of_them():
     found = strict(run("limits", *SMALL, "--architecture", "resnet", "--json").stdout)
     assert [limit["name"] for limit in found["applies"]] == ["ode", "infinite-width"]
     assert set(found["not_applicable"]) == {"sde", "unshaped"}
-    assert "not sde: a ResNet" in run("limits", *SMALL, "--architecture", "resnet").stdout
+    assert "not sde: it is derived for an MLP" in run("limits", *SMALL, "--architecture", "resnet").stdout
 
 
 def test_report_writes_a_page_figures_and_json(tmp_path: Path):
@@ -119,7 +119,16 @@ BAD = {
     "'sigmoid' is not known": ["predict", *SMALL, "--activation", "sigmoid"],
     "must be at least -1 and below 1": ["predict", *SMALL, "--correlation", "1"],
     "give one of them": ["predict", *SMALL, "--correlation", "0.3", "--inputs", "digits"],
-    "belong to a ResNet": ["predict", *SMALL, "--skip", "0.5"],
+    "--skip given for an MLP": ["predict", *SMALL, "--skip", "0.5"],
+    "the seed -2": ["predict", *SMALL, "--seed", "-2"],
+    "--limit cannot be given with saved paths": ["compare", "a.npz", "b.npz", "--limit", "sde"],
+    "--width cannot be given with --network": ["limits", "--network", "net.json", "--width", "3"],
+    "--format cannot be given without --figures": ["report", *SMALL, "--format", "png"],
+    "the name of the file to write is empty": ["report", *SMALL, "--output", ""],
+    "has more than 255 letters": ["simulate", *SMALL, "--output", "x" * 300],
+    "is not an ordinary file": ["report", *SMALL, "--output", "/dev/null"],
+    "GiB and the machine has": ["simulate", *SMALL, "--networks", "999999999", "--output", "all.npz"],
+    "0,9 does not name two": ["simulate", *SMALL, "--pair", "0,9", "--output", "late.npz"],
     "whole numbers from 0 to the depth, 10": ["predict", *SMALL, "--layers", "3,11"],
     "is not whole numbers": ["predict", *SMALL, "--layers", "3,x"],
     "does not name two different inputs": ["predict", *SMALL, "--pair", "0,2"],
@@ -131,8 +140,8 @@ BAD = {
     "the seed -1": ["simulate", *SMALL, "--seed", "-1"],
     "does not describe this network": ["compare", *SMALL, "--limit", "ode"],
     "there is no limit called 'foo'": ["compare", *SMALL, "--limit", "foo"],
-    "give two, or none": ["compare", "a.npz"],
-    "the folder of": ["report", *SMALL, "--output", "nowhere/page.html"],
+    "give two files, or none": ["compare", "a.npz"],
+    "the folder of nowhere": ["report", *SMALL, "--output", "nowhere/page.html"],
     "0 threads were asked for": ["simulate", *SMALL, "--threads", "0"],
 }
 
@@ -173,3 +182,22 @@ def test_an_activation_of_ones_own_is_found_in_the_working_directory(tmp_path: P
     result = subprocess.run([sys.executable, "-m", "deeplim", *words], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "mine:bump" in result.stdout
+
+
+def test_the_demo_prints_its_numbers_as_json(tmp_path: Path):
+    page = tmp_path / "new folder" / "demo.html"
+    result = run("demo", "--networks", "20", "--output", str(page), "--json")
+    assert result.exit_code == 0, result.stderr
+    assert len(strict(result.stdout)["networks"]) == 3
+    assert page.exists()
+
+
+def test_lost_networks_are_said_everywhere(tmp_path: Path):
+    words = [*SMALL, "--activation", "numpy:square", "--networks", "60", "--samples", "20"]
+    found = strict(run("predict", *words, "--depth", "40", "--json").stdout)["rungs"]["exact"]
+    assert found["dead"][-1] + found["exploded"][-1] + found["log_norm"]["count"][-1] == 60
+    assert found["exploded"][-1] > 0
+    assert f"{found['exploded'][-1]} exploded" in run("predict", *words, "--depth", "40").stdout
+    page = tmp_path / "page.html"
+    run("report", *words, "--depth", "40", "--output", str(page))
+    assert f"{found['exploded'][-1]:,} of 60 networks" in page.read_text()

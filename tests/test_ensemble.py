@@ -66,7 +66,7 @@ def test_the_order_of_the_pair_is_kept_on_every_rung():
 
 def test_one_input_and_one_layer_are_enough():
     alone = dl.climb(dl.MLP(width=30, depth=15), dl.gram([[1.0, 2.0]]), networks=300, samples=300)
-    assert set(alone.to_dict()["rungs"]["exact"]) == {"log_norm", "dead", "aligned"}
+    assert set(alone.to_dict()["rungs"]["exact"]) == {"log_norm", "dead", "exploded", "aligned"}
     assert set(alone.comparisons) == {"unshaped", "infinite-width"}
     start = dl.climb(dl.MLP(width=30, depth=15), PAIR, networks=10, samples=10, layers=[0])
     assert start.comparisons == {}

@@ -180,7 +180,7 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         made.save(tmp_path / "missing" / "report.html")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match="is not an ordinary file"):
         made.save(tmp_path / "folder")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "report.html"]
 
@@ -272,7 +272,7 @@ def test_the_spread_of_norms(spread: float, level: str) -> None:
 def test_dead_and_aligned_networks_are_counted() -> None:
     found = topics(made_ladder(UNSHAPED, dead=30, aligned=2))
     assert found["dead networks"].level == "problem"
-    assert "30 of 600 networks (5%)" in found["dead networks"].sentence
+    assert "30 of 600 networks (5.00%)" in found["dead networks"].sentence
     assert found["exactly parallel"].level == "warning"
     assert "2 of the 570 living networks" in found["exactly parallel"].sentence
     assert topics(made_ladder(UNSHAPED, dead=1))["dead networks"].level == "warning"
@@ -291,7 +291,7 @@ def test_agreement_is_told_with_the_size_of_a_difference() -> None:
     assert small.level == "warning"
     assert small.numbers["largest_effect"] == pytest.approx(0.1, abs=0.05)
     large = topics(made_ladder(networks=3000, samples=3000, shift=1.0))["limit"]
-    assert large.level == "problem"
+    assert large.level == "warning"
     assert "What is known of its accuracy" in large.sentence
 
 

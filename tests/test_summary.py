@@ -149,7 +149,7 @@ def test_description_is_that_of_numpy() -> None:
 def test_summary_and_description_have_one_layout_and_one_set_of_moments() -> None:
     paths = make_paths(500, inputs=3)
     described, summarised = describe(paths, (0, 2)), Summary.of(paths, (0, 2)).to_dict()
-    assert list(described) == list(summarised) == [*OBSERVABLES, "dead", "aligned"]
+    assert list(described) == list(summarised) == [*OBSERVABLES, "dead", "exploded", "aligned"]
     assert described["dead"] == summarised["dead"] == paths.dead.tolist()
     for name in OBSERVABLES:
         assert list(described[name]) == list(summarised[name]) == ["count", "mean", "std", "quantiles"]
@@ -197,7 +197,7 @@ def test_a_single_input_is_summarised_by_its_norm() -> None:
     assert list(summary.moments) == ["log_norm"]
     assert summary.names == ("input 0",)
     assert summary.aligned.tolist() == [0, 0, 0]
-    assert list(describe(paths)) == ["log_norm", "dead", "aligned"]
+    assert list(describe(paths)) == ["log_norm", "dead", "exploded", "aligned"]
     assert_same(summary.merge(summary), Summary.of(make_double(paths)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from deeplim import __version__
 from deeplim.errors import DeeplimError, InputError
@@ -99,11 +100,26 @@ def _networks_option(default: int) -> Callable:
     return click.option("--networks", type=int, default=default, show_default=bool(default), help=text)
 
 
+_SPELLED = {"spec": "network", "path": "inputs", "name": "limit", "formats": "format"}
+_NETWORK_OPTIONS = ("architecture", "width", "depth", "activation", "skip", "branch", "normalization")
+
+
+def _refuse(where: str, names: tuple[str, ...]) -> None:
+    """Refuse options that were given where they would be ignored."""
+    context = click.get_current_context()
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        words = " and ".join("--" + _SPELLED.get(name, name) for name in given)
+        raise InputError(f"{words} cannot be given {where}; leave out one or the other.")
+
+
 def _read_network(options: dict[str, Any]) -> "Network":
     from deeplim.activations import parse_activation
     from deeplim.architecture import MLP, ResNet, read_network
 
     spec = options.pop("spec")
+    if spec is not None:
+        _refuse("with --network, which says all of it", _NETWORK_OPTIONS)
     given = {name: options.pop(name) for name in ("architecture", "width", "depth", "activation", "skip", "branch")}
     options.pop("normalization")
     if spec is not None:
@@ -117,7 +133,7 @@ def _read_network(options: dict[str, Any]) -> "Network":
         raise InputError(f"{' and '.join(missing)} must be given, for example --width 200 --depth 200.")
     scales = {name: given[name] for name in ("skip", "branch") if given[name] is not None}
     if given["architecture"] == "mlp" and scales:
-        raise InputError(f"--{' and --'.join(scales)} belong to a ResNet; add --architecture resnet.")
+        raise InputError(f"--{' and --'.join(scales)} given for an MLP; add --architecture resnet.")
     cls = MLP if given["architecture"] == "mlp" else ResNet
     return cls(**sizes, activation=parse_activation(given["activation"]), **scales)
 
@@ -196,11 +212,14 @@ def simulate(as_json: bool, output: str | None, **options: Any) -> None:
     """Draw exact finite networks, of any width, without their weight matrices."""
     from deeplim.ensemble import simulate as draw
     from deeplim.ensemble import summarize
+    from deeplim.inputs import check_pair
     from deeplim.summary import Summary, table
 
     network = _read_network(options)
     inputs, pair = _read_inputs(options)
     _check_output(output)
+    if inputs.count > 1:
+        check_pair(pair, inputs.count)
     with _progress(options["networks"]) as step:
         step(f"exact networks of {network}")
         if output is None:
@@ -210,7 +229,9 @@ def simulate(as_json: bool, output: str | None, **options: Any) -> None:
             paths.save(output)
             found = Summary.of(paths, pair=pair)
     if as_json:
-        _print_json({"network": json.loads(network.to_json()), "networks": options["networks"], **found.to_dict()})
+        asked = {"network": json.loads(network.to_json()), "inputs": str(inputs), "seed": options["seed"]}
+        asked |= {"networks": options["networks"], "layers": found.time.tolist()}
+        _print_json({**asked, "pair": list(pair) if inputs.count > 1 else None, **found.to_dict()})
     else:
         click.echo(f"{network}, {options['networks']:,} exact networks, layer {found.time[-1]:g}")
         click.echo(table(found.to_dict(), -1))
@@ -234,8 +255,9 @@ def compare(saved: tuple[str, ...], name: str | None, false_alarm: float, as_jso
     if saved:
         from deeplim.paths import Paths
 
+        _refuse("with saved paths", (*_NETWORK_OPTIONS, "spec", "correlation", "path", "layers", "seed", "name"))
         if len(saved) != 2:
-            raise InputError(f"{len(saved)} file of paths was given; give two, or none and a network.")
+            raise InputError(f"paths from {len(saved)} file(s) were given; give two files, or none and a network.")
         observed, predicted = (Paths.load(path) for path in saved)
         pair = tuple(options["pair"])
     else:
@@ -309,6 +331,8 @@ def report(output: str, folder: str | None, formats: tuple[str, ...], as_json: b
     from deeplim.reporting import report as make
 
     _check_output(output)
+    if folder is None:
+        _refuse("without --figures FOLDER", ("formats",))
     made = make(_climb(options), command=shlex.join(["deeplim", *sys.argv[1:]]))
     made.save(output)
     if folder is not None:
@@ -322,17 +346,24 @@ def report(output: str, folder: str | None, formats: tuple[str, ...], as_json: b
 @click.option("--output", type=click.Path(dir_okay=False), default="deeplim-demo/report.html", show_default=True)
 @_networks_option(2000)
 @_seed_option
-def demo(output: str, networks: int, seed: int) -> None:
+@_json_option
+def demo(output: str, networks: int, seed: int, as_json: bool) -> None:
     """Ten handwritten digits through an unshaped MLP, its shaped counterpart and a ResNet, 128 wide and 128 deep."""
     from deeplim.activations import ShapedReLU
     from deeplim.architecture import MLP, ResNet
+    from deeplim.checks import check_count
     from deeplim.inputs import digits
     from deeplim.ladder import climb
     from deeplim.reporting import report as make
 
     size = {"width": 128, "depth": 128}
     shown: list[Network] = [MLP(**size), MLP(**size, activation=ShapedReLU()), ResNet(**size)]
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    check_count("networks", networks)
+    try:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder of {output} could not be made ({error.strerror}); choose another.") from None
+    _check_output(output)
     with _progress(len(shown) * networks, always=True) as step:
         chosen: dict[str, Any] = {"networks": networks, "samples": networks, "seed": seed}
         ladders = [climb(net, digits(), **chosen, progress=step, drawn=step) for net in shown]
@@ -340,10 +371,14 @@ def demo(output: str, networks: int, seed: int) -> None:
         made = make(ladders, command=shlex.join(["deeplim", *sys.argv[1:]]), title="Ten digits through three networks")
         made.save(output)
         step("done")
-    click.echo(f"The report is at {Path(output).resolve()}")
+    if as_json:
+        click.echo(made.to_json())
+    click.echo(f"The report is at {Path(output).resolve()}", err=as_json)
 
 
 def _check_output(output: str | None) -> None:
-    """Refuse an output whose folder does not exist before any work is done."""
-    if output is not None and not Path(output).resolve().parent.is_dir():
-        raise InputError(f"the folder of {output} does not exist; make it first or choose another.")
+    """Refuse an output that cannot be written before any work is done."""
+    from deeplim.files import check_writable
+
+    if output is not None:
+        check_writable(output)

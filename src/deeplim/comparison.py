@@ -269,7 +269,7 @@ def _told(row: Row, clock: str) -> str:
         "mean": f"the mean of {what}",
         "std": f"the standard deviation of {what}",
         "value": f"{what}, constant on both sides,",
-        "dead": "the fraction of dead samples",
+        "dead": "the fraction of lost samples (dead or exploded)",
         "aligned": "the fraction of samples with the pair exactly parallel",
     }
     observed = _with_error(row.observed, row.observed_error)
@@ -305,7 +305,7 @@ def _left_out(a: Paths, b: Paths, rows: tuple[Row, ...], last: Tally) -> str:
         listed = ", ".join(f"{getattr(row, side):.3g} ({_worded(row)})" for row in spread)
         text += f" The {other} is deterministic and leaves out the {side} standard deviations: {listed}."
     for name, counts in (
-        ("dead and left out", (last.observed_dead, last.predicted_dead)),
+        ("dead or exploded, and left out", (last.observed_dead, last.predicted_dead)),
         ("exactly parallel and without a log gap", (last.observed_aligned, last.predicted_aligned)),
     ):
         if any(counts):

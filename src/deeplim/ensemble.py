@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from deeplim.architecture import Network
-from deeplim.finite.chain import check_ensemble, sample
+from deeplim.checks import check_count, check_seed
+from deeplim.errors import InputError
+from deeplim.finite.chain import sample
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths
@@ -48,7 +50,7 @@ def summarize(
 
     For runs whose paths would not fit in memory; the networks are those of ``simulate`` with the same seed.
     """
-    check_ensemble(networks, seed)
+    networks, seed = check_count("networks", networks), check_seed(seed)
     total: Summary | None = None
     for first in range(0, networks, CHUNK):
         chunk = sample(
@@ -80,4 +82,6 @@ def predict(
     A deterministic limit gives one path. InputError for counts or layers out of range, or for more inputs than the
     limit describes.
     """
+    if not isinstance(limit, AbstractLimit):
+        raise InputError(f"a {type(limit).__name__} was given; choose one of deeplim.limits.find(network).")
     return limit.sample(inputs, samples=samples, seed=seed, layers=layers)

@@ -48,17 +48,21 @@ class Quantity:
     title: str
     label: str
     unit: str
+    symbol: str
     values: Callable[[Paths], np.ndarray]
 
 
-CORRELATION = Quantity("Correlation", "correlation ρ\nbetween {first} and {second}", "ρ", observables.correlation)
+CORRELATION = Quantity("Correlation", "correlation ρ\nbetween {first} and {second}", "ρ", "ρ", observables.correlation)
 LOG_GAP = Quantity(
     "Gap 1 − ρ",
     "log10 of the gap 1 − ρ\nbetween {first} and {second}",
     "decade",
+    "log10(1 − ρ)",
     lambda paths: observables.log_correlation_gap(paths) / np.log(10),
 )
-LOG_NORM = Quantity("Norm", "log V of {first}\n(natural log of the mean square)", "log V", observables.log_norm)
+LOG_NORM = Quantity(
+    "Norm", "log V of {first}\n(natural log of the mean square)", "log V", "log V (natural)", observables.log_norm
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +74,13 @@ class Side:
     values: np.ndarray
     layers: np.ndarray
     deterministic: bool
-    dead: int
+    lost: dict[str, int]
     aligned: int
 
     @property
     def alive(self) -> int:
         """How many samples are alive at the last layer, those with an exactly parallel pair among them."""
-        return len(self.values) - self.dead
+        return len(self.values) - sum(self.lost.values())
 
     def column(self, layer: int) -> np.ndarray:
         """The finite values at one recorded layer."""
@@ -152,7 +156,7 @@ def _side(ladder: Ladder, name: str, quantity: Quantity) -> Side:
         values=quantity.values(paths),
         layers=paths.time,
         deterministic=paths.deterministic,
-        dead=int(paths.dead[-1]),
+        lost={"dead": int(paths.dead[-1]), "exploded": int(paths.exploded[-1])},
         aligned=int(aligned),
     )
 
@@ -360,11 +364,13 @@ def _told(side: Side, quantity: Quantity, drawn: str) -> str:
     column = side.column(-1)
     if side.deterministic:
         text = f"{head}: one line"
-        middle = f", {column[0]:.4g} at the last layer" if len(column) else ""
+        middle = f", {quantity.symbol} = {column[0]:.4g} at the last layer" if len(column) else ""
     else:
         text, median = f"{head}: {drawn}", Sample.of(column).quantile(0.5) if len(column) else None
-        middle = f"; median at the last layer {plus_minus(median.value, median.error)}" if median else ""
-    left = [f"{side.dead:,} dead"] if side.dead else []
+        middle = (
+            f"; median {quantity.symbol} at the last layer {plus_minus(median.value, median.error)}" if median else ""
+        )
+    left = [f"{count:,} {word}" for word, count in side.lost.items() if count]
     if side.aligned and quantity is LOG_GAP:
         left.append(f"{side.aligned:,} with the two exactly parallel")
     return text + middle + (f"; left out at the last layer: {', '.join(left)}." if left else ".")

@@ -78,6 +78,12 @@ def _correlation_text(gap: float) -> str:
     return f"1 - {gap:.3g}" if gap < 1e-3 else f"{1 - gap:.4g}"
 
 
+def check_inputs(inputs: object) -> None:
+    """Raise InputError unless these are ``Inputs``: an array becomes some by ``gram``."""
+    if not isinstance(inputs, Inputs):
+        raise InputError(f"inputs of type {type(inputs).__name__} were given; wrap an array in deeplim.gram(x).")
+
+
 def check_pair(pair: tuple[int, int], count: int) -> None:
     """Raise InputError unless the pair names two different inputs of the ``count`` there are."""
     if count < 2:

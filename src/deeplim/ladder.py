@@ -7,6 +7,7 @@ from functools import cached_property
 
 from deeplim import limits
 from deeplim.architecture import Network
+from deeplim.checks import check_seed
 from deeplim.comparison import Comparison, compare
 from deeplim.finite import chain
 from deeplim.inputs import Inputs, check_pair
@@ -75,7 +76,7 @@ class Ladder:
         return {
             "network": json.loads(self.network.to_json()),
             "inputs": str(self.inputs),
-            "pair": list(self.pair),
+            "pair": list(self.pair) if self.inputs.count > 1 else None,
             "layers": list(self.layers),
             "rungs": rungs,
             "not_applicable": self.not_applicable,
@@ -105,6 +106,7 @@ def climb(
     ``progress`` is called with a few words before each step, ``drawn`` with the exact networks finished at a time. The
     limits use seed + 1, so that no limit shares random numbers with the networks.
     """
+    seed = check_seed(seed)
     chosen = check_layers(layers, network.depth)
     if inputs.count > 1:
         check_pair(pair, inputs.count)

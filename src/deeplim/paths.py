@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from deeplim.errors import ClockError, InputError
+from deeplim.files import write_whole
 from deeplim.inputs import check_pair
 
 if TYPE_CHECKING:
@@ -200,11 +201,7 @@ class Paths:
     def save(self, path: str | Path) -> None:
         """Write the paths to one compressed .npz file for ``Paths.load``; InputError if that cannot be."""
         fields = {name: np.asarray(value) for name, value in vars(self).items() if value is not None}
-        try:
-            with open(path, "wb") as file:
-                np.savez_compressed(file, **fields)  # type: ignore[arg-type]
-        except OSError as error:
-            raise InputError(f"the paths could not be saved ({error}); choose another file.") from None
+        write_whole(path, lambda file: np.savez_compressed(file, **fields))  # type: ignore[arg-type]
 
     @property
     def _sizes(self) -> dict[str, int]:

@@ -162,7 +162,7 @@ class Summary:
     """What is kept of a run whose paths are not: counts, moments and histograms of observables by layer.
 
     Summaries of chunks merge into the summary of the whole: exactly in the counts and histograms, to rounding
-    in the moments. samples: how many were seen. dead and aligned: how many of them were dead, or had the pair
+    in the moments. samples: how many were seen. dead, exploded, aligned: how many of them were that, or had the pair
     exactly parallel, at each layer. moments, histograms: by observable.
 
     Quantiles come from 4000 bins and are within one bin width of the sample's own order statistic: 0.0005 for
@@ -177,6 +177,7 @@ class Summary:
     sources: tuple[str, ...]
     samples: int
     dead: Counts
+    exploded: Counts
     aligned: Counts
     moments: dict[str, Moments]
     histograms: dict[str, Int[np.ndarray, "layer bin"]]
@@ -192,6 +193,7 @@ class Summary:
             sources=(paths.source,),
             samples=paths.samples,
             dead=paths.dead,
+            exploded=paths.exploded,
             aligned=_aligned(values, len(paths.time)),
             moments={name: Moments.of(value) for name, value in values.items()},
             histograms={name: _BINS[name].count(value) for name, value in values.items()},
@@ -216,6 +218,7 @@ class Summary:
             sources=tuple(dict.fromkeys(self.sources + other.sources)),
             samples=self.samples + other.samples,
             dead=self.dead + other.dead,
+            exploded=self.exploded + other.exploded,
             aligned=self.aligned + other.aligned,
             moments={name: self.moments[name].merge(other.moments[name]) for name in self.moments},
             histograms={name: self.histograms[name] + other.histograms[name] for name in self.histograms},
@@ -251,12 +254,13 @@ class Summary:
         return np.where(moments.count > 0, np.clip(value, moments.low, moments.high) + 0.0, np.nan)  # no -0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return count, mean, std and quantiles of each observable per layer, and counts of dead and aligned.
+        """Return count, mean, std and quantiles of each observable per layer, and counts of lost and aligned.
 
         The layout is that of ``describe``, and ready for JSON: None, never NaN, where no sample is alive.
         """
         quantiles = {name: {q: self.quantile(name, q) for q in QUANTILES} for name in self.moments}
-        return _layout(self.moments, quantiles, self.dead, self.aligned)
+        counts = {"dead": self.dead, "exploded": self.exploded, "aligned": self.aligned}
+        return _layout(self.moments, quantiles, counts)
 
     def _of(self, name: str) -> Moments:
         if name not in self.moments:
@@ -268,14 +272,15 @@ def describe(paths: Paths, pair: Pair = (0, 1)) -> dict[str, Any]:
     """Return the exact mean, standard deviation and quantiles of each observable at each layer.
 
     ``{"correlation": {"count": [...], "mean": [...], "std": [...], "quantiles": {"0.05": [...], "0.5": [...],
-    "0.95": [...]}}, ..., "dead": [...], "aligned": [...]}``, one entry per
+    "0.95": [...]}}, ..., "dead": [...], "exploded": [...], "aligned": [...]}``, one entry per
     recorded layer; the standard deviation has divisor count - 1; None, never NaN,
     where no sample is alive. InputError if there is no such pair.
     """
     values = {o.name: o.values(paths, pair) for o in available(paths)}
     quantiles = {name: _exact_quantiles(value) for name, value in values.items()}
     moments = {name: Moments.of(value) for name, value in values.items()}
-    return _layout(moments, quantiles, paths.dead, _aligned(values, len(paths.time)))
+    counts = {"dead": paths.dead, "exploded": paths.exploded, "aligned": _aligned(values, len(paths.time))}
+    return _layout(moments, quantiles, counts)
 
 
 def _exact_quantiles(values: Values) -> dict[float, Layers]:
@@ -291,7 +296,7 @@ def _aligned(values: dict[str, Values], layers: int) -> Counts:
 
 
 def _layout(
-    moments: dict[str, Moments], quantiles: dict[str, dict[float, Layers]], dead: Counts, aligned: Counts
+    moments: dict[str, Moments], quantiles: dict[str, dict[float, Layers]], counts: dict[str, Counts]
 ) -> dict[str, Any]:
     described: dict[str, Any] = {
         name: {
@@ -302,7 +307,7 @@ def _layout(
         }
         for name, m in moments.items()
     }
-    return described | {"dead": dead.tolist(), "aligned": aligned.tolist()}
+    return described | {name: count.tolist() for name, count in counts.items()}
 
 
 def _numbers(values: Layers) -> list[float | None]:
@@ -321,7 +326,7 @@ def table(
         for name, d in described.items()
         if name in names
     ]
-    counts = [f"{described[word][layer]} {word}" for word in ("dead", "aligned") if described[word][layer]]
+    counts = [f"{described[word][layer]} {word}" for word in ("dead", "exploded", "aligned") if described[word][layer]]
     return text_table(head, lines) + (f"\n({', '.join(counts)})" if counts else "")
 
 

@@ -9,16 +9,15 @@ from jaxtyping import Float
 
 from deeplim.activations import Elementwise
 from deeplim.architecture import MLP, Network
-from deeplim.errors import InputError
+from deeplim.checks import check_count, check_memory, check_seed
 from deeplim.finite.start import start
 from deeplim.finite.streams import stream_states
-from deeplim.inputs import Inputs
+from deeplim.inputs import Inputs, check_inputs
 from deeplim.parallel import in_threads
 from deeplim.paths import Paths, check_layers
 
 BATCH = 256
 """Networks handed to a thread at a time; it changes no number."""
-MOST_NETWORKS = 1_000_000_000
 Progress = Callable[[int], object]
 
 
@@ -42,8 +41,10 @@ def sample(
     than to input 0 count as parallel. ``progress`` is called with the number of networks in each finished batch.
     InputError for counts, seeds or layers out of range.
     """
+    check_inputs(inputs)
+    networks, seed = check_count("networks", networks), check_seed(seed)
     chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
-    check_ensemble(networks, seed)
+    check_memory(networks, len(chosen), inputs.count)
     pairs = inputs.count * (inputs.count - 1) // 2
     norms = np.empty((networks, len(chosen), inputs.count))
     gaps = np.empty((networks, len(chosen), pairs))
@@ -60,14 +61,6 @@ def sample(
     if isinstance(network, MLP) and chosen[0] == 0:
         norms[:, 0], gaps[:, 0] = inputs.log_norm, np.log(inputs.gap[np.triu_indices(inputs.count, 1)])
     return _as_paths(network, inputs, chosen, norms, gaps)
-
-
-def check_ensemble(networks: int, seed: int) -> None:
-    """Raise InputError unless the number of networks and the seed are in range."""
-    if networks != int(networks) or not 1 <= networks <= MOST_NETWORKS:
-        raise InputError(f"{networks} networks were asked for; give a whole number from 1 to {MOST_NETWORKS:,}.")
-    if seed != int(seed) or not 0 <= seed < 2**63:
-        raise InputError(f"the seed {seed} was given; it must be a whole number from 0 to 2^63 - 1.")
 
 
 def how_computed(network: Network) -> str:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from deeplim.activations import Elementwise
 from deeplim.architecture import MLP, Network
-from deeplim.finite.chain import check_ensemble
+from deeplim.checks import check_count, check_seed
 from deeplim.inputs import Inputs
 from deeplim.paths import Paths, check_layers
 
@@ -29,7 +29,7 @@ def sample_weights(
     the squared distance of the normalised states; below 1e-28 that is rounding, and the two inputs are taken to be
     exactly parallel. O(n^2 m) a layer.
     """
-    check_ensemble(networks, seed)
+    networks, seed = check_count("networks", networks), check_seed(seed)
     chosen = check_layers(layers, network.depth)
     group = max(1, _WEIGHTS_AT_A_TIME // network.width**2)
     found = []

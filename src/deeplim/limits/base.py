@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.architecture import Network
+from deeplim.checks import check_count, check_memory, check_seed
 from deeplim.errors import InputError, LimitError
-from deeplim.inputs import Inputs
+from deeplim.inputs import Inputs, check_inputs
 from deeplim.paths import Clock, Paths, check_layers
-
-MOST_SAMPLES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,18 @@ class AbstractLimit(ABC):
 
         InputError for layers beyond the depth, a sample count below 1, or more inputs than the limit describes.
         """
+        check_inputs(inputs)
+        samples, seed = check_count("samples", samples), check_seed(seed)
         chosen = check_layers(layers, self.network.depth)
-        if not 1 <= samples <= MOST_SAMPLES:
-            raise InputError(f"{samples} samples were asked for; give a number from 1 to {MOST_SAMPLES:,}.")
         if self.most_inputs is not None and inputs.count > self.most_inputs:
             raise InputError(
                 f"the limit {self.name!r} describes {self.most_inputs} inputs at a time and {inputs.count} were given; "
                 "choose a pair with inputs.pair(i, j)."
             )
         time = np.asarray(chosen, dtype=float) / self.layers_per_unit
-        return self._sample(inputs, time, 1 if self.deterministic else samples, seed)
+        samples = 1 if self.deterministic else samples
+        check_memory(samples, len(chosen), inputs.count)
+        return self._sample(inputs, time, samples, seed)
 
     def _paths(self, log_norm: np.ndarray, log_gap: np.ndarray, time: np.ndarray, inputs: Inputs) -> Paths:
         return Paths(

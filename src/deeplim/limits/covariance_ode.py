@@ -30,7 +30,7 @@ class CovarianceODE(AbstractLimit):
     title = "Covariance ODE"
     clock = "layer/depth"
     equation = r"\frac{d\rho}{ds} = \gamma\, \hat\nu(\rho), \qquad \hat\nu(\rho) = \sqrt{1-\rho^2} - \rho \arccos\rho"
-    statement = "With depth much smaller than width the correlation follows one deterministic curve in layer/depth."
+    statement = "As the width and then the depth grow, the correlation follows one deterministic curve in layer/depth."
     accuracy = (
         "A ResNet fluctuates about it by about width^(-1/2), a shaped MLP by about (depth/width)^(1/2), "
         "and a shaped MLP is also off by about depth^(-1/2)."

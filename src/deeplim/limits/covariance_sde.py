@@ -46,8 +46,8 @@ class CovarianceSDE(AbstractLimit):
         """Return None for an MLP with shaped ReLU, or a linear one."""
         if not isinstance(network, MLP):
             return (
-                "a ResNet whose branch shrinks with depth has no noise of order depth/width: "
-                "its covariance follows an ODE (or the exact chain, at finite size)."
+                "it is derived for an MLP; a ResNet with branch a/sqrt(depth) follows an ODE instead, and for another "
+                "the exact networks are the answer."
             )
         linear = isinstance(network.activation, LeakyReLU) and network.activation.slope == 1
         if isinstance(network.activation, ShapedReLU) or linear:
@@ -55,7 +55,7 @@ class CovarianceSDE(AbstractLimit):
         return (
             "the covariance of an MLP is a regular diffusion only when its activation is shaped, "
             "s± = 1 + c±/sqrt(width); "
-            f"{network.activation} stays the same at every width, so its correlation collapses first."
+            f"{network.activation} stays the same at every width."
         )
 
     @property

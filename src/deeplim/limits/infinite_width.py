@@ -31,7 +31,10 @@ class InfiniteWidth(AbstractLimit):
     clock = "layer"
     equation = r"V_{\ell+1} = K(V_\ell), \qquad K^{ab}(V) = c\, \mathbb{E}\,\varphi(g^a)\varphi(g^b), \; g \sim N(0, V)"
     statement = "At infinite width every network of this depth has the same covariances; this is the map they follow."
-    accuracy = "A network of width n and depth d fluctuates about it, by about sqrt(d/n) for an MLP."
+    accuracy = (
+        "A network of width n and depth d fluctuates about it: an MLP by about sqrt(d/n), a ResNet with branch "
+        "a/sqrt(d) by about n^(-1/2)."
+    )
     source = "Cho & Saul 2009; Daniely et al. 2016; Li & Nica 2023, section 2"
     deterministic = True
 

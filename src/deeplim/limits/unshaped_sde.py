@@ -80,38 +80,39 @@ class UnshapedSDE(AbstractLimit):
         self, time: Float[np.ndarray, " layer"], *, samples: int, seed: int = 0, start: float = 0.0
     ) -> Float[np.ndarray, "sample layer"]:
         """Return paths of R_t = t / sqrt(q_t) at increasing times in layer/width; start = 0 is the singular start."""
-        return self._sample_ratio_and_norm(np.asarray(time, dtype=float), samples, seed, start)[0]
+        with np.errstate(divide="ignore"):
+            begin = float(np.log(start))
+        return np.exp(self._sample_logs(np.asarray(time, dtype=float), samples, seed, begin)[0])
 
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         begin = inputs.gap[0, 1:]
-        start = float(self._ratio_at(begin)[0]) if len(begin) else 0.0
-        ratio, log_norm = self._sample_ratio_and_norm(time, samples, seed, start)
+        start = float(self._log_ratio_at(begin)[0]) if len(begin) else -np.inf
+        log_ratio, log_norm = self._sample_logs(time, samples, seed, start)
         norms = log_norm[:, :, None] + inputs.log_norm
-        return self._paths(norms, self._log_gap_at(ratio)[:, :, None][..., : len(begin)], time, inputs)
+        return self._paths(norms, self._log_gap_at(log_ratio)[:, :, None][..., : len(begin)], time, inputs)
 
-    def _ratio_at(self, gap: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """R = 1 / (n sqrt(e)) with e = gap up to 1 and e = 1 / (2 - gap) beyond."""
-        return (
-            np.where(gap <= 1, 1 / np.sqrt(np.minimum(gap, 1.0)), np.sqrt(2 - np.maximum(gap, 1.0)))
-            / self.network.width
-        )
+    def _log_ratio_at(self, gap: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        """log R, R = 1 / (n sqrt(e)) with e = gap up to 1 and e = 1 / (2 - gap) beyond."""
+        with np.errstate(divide="ignore"):
+            log_e = np.where(gap <= 1, np.log(np.minimum(gap, 1.0)), -np.log(2 - np.maximum(gap, 1.0)))
+        return -log_e / 2 - np.log(self.network.width)
 
-    def _log_gap_at(self, ratio: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    def _log_gap_at(self, log_ratio: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """The inverse: log of e = 1 / (n R)^2 up to e = 1, and of 2 - 1/e beyond."""
-        scaled = ratio * self.network.width
-        return np.where(scaled >= 1, -2 * np.log(np.maximum(scaled, 1.0)), np.log(2 - np.minimum(scaled, 1.0) ** 2))
+        scaled = log_ratio + np.log(self.network.width)
+        return np.where(scaled >= 0, -2 * scaled, np.log(2 - np.exp(2 * np.minimum(scaled, 0.0))))
 
-    def _sample_ratio_and_norm(
+    def _sample_logs(
         self, time: np.ndarray, samples: int, seed: int, start: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """R and log V: R -> Phi R + source, Phi = exp(A h / 2 - sqrt(A h) Z), the source by a trapezoid.
+    ) -> tuple[Float[np.ndarray, "sample layer"], Float[np.ndarray, "sample layer"]]:
+        """log R from log R_0 = start, and log V: R -> Phi R + source (Phi + 1), Phi = exp(A h / 2 - sqrt(A h) Z).
 
-        The trapezoid is scaled so that its mean is exact; the variance is then right to second order in the step.
+        The source is a trapezoid scaled so that its mean is exact; the variance is right to second order in the step.
         """
         kappa, a = self.parameters["kappa"], self.parameters["A"]
         spread = 3 * a - 1
         shared = np.sqrt(a / spread)
-        ratio, log_norm = np.empty((samples, len(time))), np.empty((samples, len(time)))
+        log_ratio, log_norm = np.empty((samples, len(time))), np.empty((samples, len(time)))
         waits = np.diff(time, prepend=0.0)
         counts = np.maximum(np.ceil(waits / LONGEST_STEP - 1e-9), 1).astype(int)
 
@@ -120,15 +121,14 @@ class UnshapedSDE(AbstractLimit):
             r, v = np.full(paths, start), np.zeros(paths)
             for k, (wait, count) in enumerate(zip(waits, counts, strict=True)):
                 h = wait / count
-                mean = np.expm1(a * h) / a if h > 0 else 0.0
-                source = kappa * _ROOT * mean / (1 + np.exp(a * h))
+                source = np.log(kappa * _ROOT / a * np.tanh(a * h / 2)) if h > 0 else -np.inf
                 for _ in range(count if h > 0 else 0):
                     z, w = rng.standard_normal((2, paths))
-                    phi = np.exp(a * h / 2 - np.sqrt(a * h) * z)
-                    r = phi * r + source * (phi + 1)
+                    phi = a * h / 2 - np.sqrt(a * h) * z
+                    r = np.logaddexp(phi + r, source + np.logaddexp(phi, 0.0))
                     noise = np.sqrt(1 - shared**2) * w - shared * z
                     v = v - spread * h / 2 + np.sqrt(spread * h) * noise
-                ratio[part, k], log_norm[part, k] = r[:kept], v[:kept]
+                log_ratio[part, k], log_norm[part, k] = r[:kept], v[:kept]
 
         in_blocks(fill, samples, 2 * int(counts.sum()), seed)
-        return ratio, log_norm
+        return log_ratio, log_norm

@@ -1,7 +1,6 @@
 """The report: one self-contained HTML page on one network or several, its figures, its numbers as JSON."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from deeplim.drawing import FORMATS, Chart
 from deeplim.drawing import save as save_figure
 from deeplim.errors import InputError
 from deeplim.figures import figures
+from deeplim.files import write_whole
 from deeplim.ladder import Ladder
 from deeplim.reporting.findings import Finding, findings
 from deeplim.reporting.render import page
@@ -32,19 +32,8 @@ class Report:
         return json.dumps(self.data, indent=2, allow_nan=False)
 
     def save(self, path: str | Path) -> None:
-        """Write the page, whole or not at all; InputError when its folder is missing or cannot be written."""
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise InputError(f"the folder {path.parent} does not exist; make it, or name a file in one that does.")
-        # Beside its place, so that moving it there is one step of the file system.
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            draft.write_text(self.html, encoding="utf-8")
-            os.replace(draft, path)
-        except OSError as error:
-            raise InputError(f"{path} could not be written ({error.strerror}); name a file you can write.") from None
-        finally:
-            draft.unlink(missing_ok=True)
+        """Write the page, whole or not at all; InputError when it cannot be written there."""
+        write_whole(path, lambda file: file.write(self.html.encode()))
 
     def save_figures(self, folder: str | Path, formats: Sequence[str] = ("svg",)) -> list[Path]:
         """Write every figure in each format (svg, png, pdf, html) to a folder, made if need be; return them.

@@ -156,15 +156,20 @@ def _fluctuation(ladder: Ladder, seen: Paths) -> Iterator[Finding]:
 
 def _lost(seen: Paths, exact: bool) -> Iterator[Finding]:
     what, layer = "networks" if exact else "samples", f"layer {seen.time[-1]:g}"
-    dead, alive = int(seen.dead[-1]), int(seen.alive[:, -1].sum())
-    if dead:
-        share = dead / seen.samples
-        sentence = (
-            f"{dead:,} of {seen.samples:,} {what} ({100 * share:.2g}%) are dead by {layer}: all "
-            "activations of some input are zero. They are left out of every other number."
-        )
-        numbers: dict[str, float] = {"dead": dead, "samples": seen.samples}
-        yield Finding("dead networks", "problem" if share >= SHARE_LOST else "warning", sentence, numbers)
+    alive = int(seen.alive[:, -1].sum())
+    for word, counts, why in (
+        ("dead", seen.dead, "all activations of some input are zero"),
+        ("exploded", seen.exploded, "some input's norm is beyond every float"),
+    ):
+        lost = int(counts[-1])
+        if lost:
+            share = lost / seen.samples
+            sentence = (
+                f"{lost:,} of {seen.samples:,} {what} ({share:.2%}) are {word} by {layer}: {why}. They are left out of "
+                "every other number."
+            )
+            numbers: dict[str, float] = {word: lost, "samples": seen.samples}
+            yield Finding(f"{word} networks", "problem" if share >= SHARE_LOST else "warning", sentence, numbers)
     aligned = int(np.isneginf(seen.log_gap[:, -1]).any(axis=1).sum())
     if aligned:
         sentence = (
@@ -196,12 +201,8 @@ def _agreement(ladder: Ladder) -> Iterator[Finding]:
 
 
 def _level(comparison: Comparison) -> Level:
-    """How bad a verdict is: a significant difference below the resolution asked for is a warning."""
-    if comparison.verdict == "agree":
-        return "fine"
-    largest = largest_effect(comparison)
-    small = largest is not None and largest < comparison.resolution
-    return "warning" if comparison.verdict == "too few samples" or small else "problem"
+    """How bad a verdict is: a limit that a network differs from is a caution about the limit, not an ill network."""
+    return "fine" if comparison.verdict == "agree" else "warning"
 
 
 def largest_effect(comparison: Comparison) -> float | None:

@@ -130,7 +130,7 @@ def _why_unchecked(ladder: Ladder) -> str:
         return "No limit that deeplim knows describes this network, so there is nothing to compare with."
     if ladder.exact is None:
         return "No exact networks were drawn, so the prediction is not checked here."
-    return "The laws were not compared: with one input there is no pair to compare."
+    return "The laws were not compared: only layer 0 was recorded."
 
 
 def _limit(limit: AbstractLimit) -> dict[str, Any]:
