@@ -172,3 +172,69 @@ def test_what_computes_an_activation_is_said():
 def test_impossible_requests_are_refused(options: dict):
     with pytest.raises(InputError, match=r"give|must be"):
         chain.sample(NETWORKS[0], PAIR, **options)
+
+
+def relu_by_name(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0)
+
+
+@pytest.mark.parametrize("norm", [1.0, 1e-16])
+def test_a_function_of_ones_own_is_the_network_of_slopes_it_is(norm: float):
+    inputs = gram(covariance=norm * np.array([[1.0, 0.5], [0.5, 1.0]]))
+    own = Elementwise(function=f"{__name__}:relu_by_name")
+    found = [
+        chain.sample(MLP(width=16, depth=100, activation=activation), inputs, networks=400, seed=8, layers=[100])
+        for activation in (ReLU(), own)
+    ]
+    both = found[0].alive[:, 0] & found[1].alive[:, 0]
+    gaps = [paths.log_gap[both, 0, 0] for paths in found]
+    apart = np.isfinite(gaps[0]) & np.isfinite(gaps[1])
+    assert both.mean() > 0.99
+    # Without dividing by norms, an angle below 1e-7 of their relative difference counts as none.
+    assert apart.mean() > 0.9
+    # The same random numbers: only rounding, and differences taken over 1e-5 of the scale, set the two apart.
+    differences = gaps[0][apart] - gaps[1][apart]
+    assert np.median(np.abs(differences)) < 1e-3
+    assert abs(np.mean(differences)) < 0.05
+
+
+def test_the_order_of_the_inputs_changes_no_law():
+    inputs = digits()
+    order = list(range(9, -1, -1))
+    turned = gram(inputs.images[order])
+    network = MLP(width=64, depth=300)
+    first, second = (
+        chain.sample(network, x, networks=1500, seed=s, layers=[300]) for x, s in ((inputs, 1), (turned, 2))
+    )
+    for pair in ((0, 1), (3, 7), (8, 9)):
+        one = first.log_gap[:, 0, first.pair_index(pair)]
+        other = second.log_gap[:, 0, second.pair_index((9 - pair[0], 9 - pair[1]))]
+        assert abs(one.mean() - other.mean()) < SIGMAS * np.hypot(one.std(), other.std()) / np.sqrt(1500)
+
+
+def test_dependent_inputs_keep_their_norms():
+    x = np.random.default_rng(0).normal(size=(24, 5))
+    linear = LeakyReLU(slope=1)
+    paths = chain.sample(MLP(width=64, depth=20, activation=linear), gram(x), networks=300, seed=1, layers=[20])
+    # log chi^2_n / n a layer, for every input however many depend on each other
+    expected = 20 * (digamma(32) + np.log(2 / 64)) + np.log(np.mean(x**2, axis=1))
+    assert np.abs(paths.log_norm[:, 0].mean(axis=0) - expected).max() < SIGMAS * np.sqrt(20 * 2 / 64 / 300) * 1.2
+
+
+@pytest.mark.parametrize("scales", [(1e4, 1.0), (1.0, 300.0), (0.0, 1e-3)])
+def test_strong_residual_scales_overflow_nowhere(scales: tuple[float, float]):
+    network = ResNet(width=64, depth=20, skip=scales[0], branch=scales[1])
+    last = chain.sample(network, PAIR, networks=64, seed=1, layers=[20])
+    whole = chain.sample(network, PAIR, networks=64, seed=1)
+    assert last.alive.all()
+    assert np.array_equal(last.log_norm[:, 0], whole.log_norm[:, -1])
+    assert np.array_equal(last.log_gap[:, 0], whole.log_gap[:, -1])
+
+
+def test_inputs_that_cannot_be_resolved_are_refused():
+    gaps = np.array([[0, 0.5, 0.5], [0.5, 0, 1e-12], [0.5, 1e-12, 0]])
+    close = type(PAIR)(np.zeros(3), gaps, ("a", "b", "c"))
+    with pytest.raises(InputError, match=r"b and c are .* times closer to each other than to a"):
+        chain.sample(NETWORKS[0], close)
+    turned = type(PAIR)(np.zeros(3), gaps[np.ix_([1, 2, 0], [1, 2, 0])], ("b", "c", "a"))
+    assert chain.sample(NETWORKS[0], turned, networks=20, layers=[1]).alive.any()

@@ -135,6 +135,28 @@ def test_ode_by_quadrature_agrees_with_the_closed_form():
     assert np.allclose(by_slopes.log_norm, by_function.log_norm, atol=1e-8)
 
 
+@pytest.mark.parametrize("gap", [1e-6, 1e-12, 1e-20])
+def test_ode_by_quadrature_keeps_gaps_of_any_size(gap: float):
+    network = ResNet(width=10, depth=20, branch="2/sqrt(depth)", activation=Elementwise(function="numpy:tanh"))
+    paths = CovarianceODE(network).sample(gram(gap=gap), layers=[20])
+    near = CovarianceODE(network).sample(gram(gap=1e-5), layers=[20])
+    # small angles are followed linearly: the ratio to the start is the same for all of them
+    assert paths.log_gap[0, 0, 0] - np.log(gap) == pytest.approx(near.log_gap[0, 0, 0] - np.log(1e-5), abs=1e-3)
+
+
+def test_a_limit_that_explodes_leaves_the_other_rungs():
+    from deeplim.ladder import climb
+
+    network = MLP(width=8, depth=30, activation=Elementwise(function=f"{__name__}:cubed"))
+    ladder = climb(network, gram(covariance=2 * PAIR.covariance), networks=20)
+    assert "leave every float" in ladder.not_applicable["infinite-width"]
+    assert list(ladder.rungs) == ["exact"]
+
+
+def cubed(x: np.ndarray) -> np.ndarray:
+    return x**3
+
+
 def leaky_half(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, 0.5 * x)
 

@@ -174,12 +174,13 @@ class Elementwise(Spec):
 
     def model_post_init(self, context: object) -> None:
         """Find the function and try it, so that a bad name, shape or size is refused before anything runs."""
-        _check_elementwise(self.function, self.load())
+        _check_elementwise(self.function, load_function(self.function))
         gain(self, 1, 1)
 
     def load(self) -> Function:
-        """Return the Python function itself."""
-        return load_function(self.function)
+        """Return the Python function, its values as floats (so that differences of bytes do not wrap)."""
+        function = load_function(self.function)
+        return lambda x: np.asarray(function(x), dtype=float)
 
     def __str__(self) -> str:
         return self.function

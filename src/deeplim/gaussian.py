@@ -88,8 +88,9 @@ def mean_product(function: Function, covariance: tuple[float, float, float]) -> 
 def mean_square_difference(function: Function, deviations: tuple[float, float], gap: float) -> float:
     """Return E (f(a) - f(b))^2 for centred Gaussians of these standard deviations and correlation 1 - gap.
 
-    The accuracy of ``mean_product``, relative to the mean itself: with equal deviations it is proportional to the gap
-    as the gap vanishes, and below a gap of 1e-10 that is how it is found, to about 1e-10 for a smooth f.
+    Relative accuracy about 1e-10 for deviations up to one and f continuous; 1e-4 at deviations of ten when f saturates.
+    With equal deviations it is proportional to the gap as the gap vanishes (not where f jumps), and below a gap of
+    1e-10 that is how it is found.
     """
     # Rounding in f(a) - f(b) weighs 1e-16 / sqrt(gap); the square of the angle measures smaller gaps by larger ones.
     used = max(gap, 1e-10) if deviations[0] == deviations[1] else gap

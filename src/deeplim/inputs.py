@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from deeplim.errors import InputError
 
 MOST_INPUTS = 512
+_CLOSEST = 1e-9
 _ROUNDING = 4 * np.finfo(float).eps
 _ASYMMETRY, _NEGATIVE = 1e-6, 1e-10
 """How far correlations may be from symmetric (they are then averaged) and from positive semi-definite."""
@@ -82,6 +83,24 @@ def check_inputs(inputs: object) -> None:
     """Raise InputError unless these are ``Inputs``: an array becomes some by ``gram``."""
     if not isinstance(inputs, Inputs):
         raise InputError(f"inputs of type {type(inputs).__name__} were given; wrap an array in deeplim.gram(x).")
+
+
+def check_reference(inputs: "Inputs") -> None:
+    """Raise InputError when two inputs are so much closer to each other than to input 0 that their gap would be lost.
+
+    All inputs are followed through their differences to input 0; a gap keeps 16 digits less its ratio to theirs.
+    """
+    if inputs.count < 3:
+        return
+    to_first = inputs.gap[0, 1:]
+    ratio = inputs.gap[1:, 1:] / np.minimum(to_first[:, None], to_first)
+    np.fill_diagonal(ratio, np.inf)
+    if ratio.min() < _CLOSEST:
+        a, b = np.argwhere(ratio == ratio.min())[0] + 1
+        raise InputError(
+            f"{inputs.names[a]} and {inputs.names[b]} are {1 / ratio.min():.1g} times closer to each other than to "
+            f"{inputs.names[0]}, more than the 1e9 that can be resolved; put one of them first, or follow the pair."
+        )
 
 
 def check_pair(pair: tuple[int, int], count: int) -> None:

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from deeplim import limits
 from deeplim.architecture import Network
 from deeplim.checks import check_seed
 from deeplim.comparison import Comparison, compare
+from deeplim.errors import LimitError
 from deeplim.finite import chain
 from deeplim.inputs import Inputs, check_pair
 from deeplim.limits.base import AbstractLimit
@@ -89,6 +91,27 @@ class Ladder:
         }
 
 
+def _sample_limits(
+    found: dict[str, AbstractLimit],
+    inputs: Inputs,
+    pair: tuple[int, int],
+    rungs: dict[str, Paths],
+    asked: dict[str, Any],
+    progress: Callable[[str], object] | None,
+) -> dict[str, str]:
+    """Add each limit's paths to the rungs, of the chosen pair where it describes no more; return why any failed."""
+    failed = {}
+    for name, limit in found.items():
+        if progress is not None:
+            progress(f"limit {name} of {limit.network}")
+        few = limit.most_inputs is not None and inputs.count > limit.most_inputs
+        try:
+            rungs[name] = limit.sample(inputs.pair(*pair) if few else inputs, **asked)
+        except LimitError as error:  # the limit explodes: that is an answer, and the other rungs stand
+            failed[name] = str(error)
+    return failed
+
+
 def climb(
     network: Network,
     inputs: Inputs,
@@ -116,19 +139,16 @@ def climb(
         if progress is not None:
             progress(f"exact networks of {network}")
         rungs["exact"] = chain.sample(network, inputs, networks=networks, seed=seed, layers=chosen, progress=drawn)
-    for name, limit in found.items():
-        if progress is not None:
-            progress(f"limit {name} of {network}")
-        seen = inputs.pair(*pair) if limit.most_inputs is not None and inputs.count > limit.most_inputs else inputs
-        rungs[name] = limit.sample(seen, samples=samples, seed=seed + 1, layers=chosen)
+    asked = {"samples": samples, "seed": seed + 1, "layers": chosen}
+    failed = _sample_limits(found, inputs, pair, rungs, asked, progress)
     return Ladder(
         network=network,
         inputs=inputs,
         pair=pair,
         layers=tuple(chosen),
-        limits=found,
+        limits={name: limit for name, limit in found.items() if name in rungs},
         rungs=rungs,
-        not_applicable=limits.explain(network),
+        not_applicable=limits.explain(network) | failed,
         seed=seed,
         computed=chain.how_computed(network),
     )

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.activations import Elementwise
+from deeplim.activations import Elementwise, load_function
 from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_memory, check_seed
 from deeplim.finite.start import start
 from deeplim.finite.streams import stream_states
-from deeplim.inputs import Inputs, check_inputs
+from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.parallel import in_threads
 from deeplim.paths import Paths, check_layers
 
@@ -34,16 +34,20 @@ def sample(
 ) -> Paths:
     """Return the covariances of networks first, first + 1, ... of a seed, ``networks`` of them, at the chosen layers.
 
-    The law is that of the network with its weight matrices, to rounding: for activations given by slopes, and widths of
-    64 and more, rows are in single precision and their sums in double; all is in double precision otherwise. Network i
-    of a seed is always the same one, whatever the number of networks, threads or recorded layers. 1 - rho keeps its
-    relative precision however small it is; among more than two inputs, two that are 1e12 times closer to each other
-    than to input 0 count as parallel. ``progress`` is called with the number of networks in each finished batch.
+    The law is that of the network with its weight matrices, to rounding: for up to two inputs,
+    activations given by slopes and widths of 64 and more, rows are in single precision and their sums in double; all is
+    in double precision otherwise. Network i of a seed is always the same one, whatever the number of networks, threads
+    or recorded layers. 1 - rho keeps its relative precision however small it is. With more than two inputs, all are
+    followed through their differences to input 0, and two that are more than 1e9 times closer to each other than to
+    it are refused: put one of them first. For a function of yours, which cannot be divided by norms, a gap below
+    1e-14 times the squared relative difference of the two norms counts as parallel. ``progress`` is called with the
+    number of networks in each finished batch.
     InputError for counts, seeds or layers out of range.
     """
     check_inputs(inputs)
     networks, seed = check_count("networks", networks), check_seed(seed)
     chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
+    check_reference(inputs)
     check_memory(networks, len(chosen), inputs.count)
     pairs = inputs.count * (inputs.count - 1) // 2
     norms = np.empty((networks, len(chosen), inputs.count))
@@ -75,7 +79,7 @@ def compiled_function(activation: Elementwise) -> Callable[[float], float] | Non
     """Return the activation compiled to a scalar function by Numba, or None when it cannot be or then disagrees."""
     from numba import njit
 
-    function = activation.load()
+    function = load_function(activation.function)
     at = np.linspace(-3.0, 3.0, 25)
     try:
         plain: Any = njit(function) if hasattr(function, "__code__") else function
@@ -96,35 +100,32 @@ def _runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..
 
 
 def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
-    from deeplim.finite.kernel import SINGLE_FROM_WIDTH, UNROLLED_UP_TO, compile_kernels, workspace
+    from deeplim.finite.kernel import SINGLE_FROM_WIDTH, SINGLE_UP_TO_INPUTS, compile_kernels, workspace
     from deeplim.finite.lanes import COUNT
 
     homogeneous = network.homogeneous
-    single = homogeneous and network.width >= SINGLE_FROM_WIDTH
+    single = homogeneous and network.width >= SINGLE_FROM_WIDTH and inputs.count <= SINGLE_UP_TO_INPUTS
     precision = np.float32 if single else np.float64
-    slopes = tuple(precision(slope) for slope in (network.slopes if homogeneous else (0.0, 0.0)))
+    # Slopes, and a ResNet's scales, are divided by their sizes, so that no row leaves single precision's range.
+    steepest = max(map(abs, network.slopes)) if homogeneous else 1.0
+    slopes = tuple(precision(slope / steepest) for slope in (network.slopes if homogeneous else (0.0, 0.0)))
+    gain = network.gain * steepest**2 / network.width
+    skip, branch = (0.0, 1.0) if isinstance(network, MLP) else (network.skip, network.branch_scale)
+    largest = max(abs(skip), abs(branch)) if homogeneous else 1.0
     phi = compiled_function(network.activation) if isinstance(network.activation, Elementwise) else None
-    mlp, resnet = compile_kernels(inputs.count if single and inputs.count <= UNROLLED_UP_TO else 0, single, phi)
+    mlp, resnet = compile_kernels(inputs.count if single else 0, single, phi)
     begin = start(inputs, unit_norm=homogeneous)
-    shape = network.width, network.depth, network.gain / network.width
     kept = 0 if isinstance(network, MLP) else network.width
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
-        arguments = (
-            states,
-            *shape,
-            slopes,
-            begin,
-            workspace(inputs.count, kept, precision),
-            layers,
-            norms,
-            gaps,
-        )
+        room = workspace(inputs.count, kept, precision)
+        arguments = (states, network.width, int(layers[-1]), gain, slopes, begin, room, layers, norms, gaps)
         if isinstance(network, MLP):
             mlp(*arguments)
         else:
-            resnet(*arguments, network.skip, network.branch_scale)
+            resnet(*arguments, skip / largest, branch / largest)
+            norms += 2 * np.log(largest) * layers[:, None]
 
     return run
 

@@ -87,6 +87,7 @@ def measure(m, gram, scale, size, growth, shrink, tilt, stretch, matrix):
     for at in range(m * (m + 1) // 2):
         store(matrix, at, load(gram, at) * scale)
     store(growth, 0, load(matrix, 0))
+    store(size, 0, sqrt(load(matrix, 0)))
     store(stretch, 0, spread(1.0))
     for a in range(1, m):
         factor = sqrt(maximum(load(matrix, corner(a, a)), spread(0.0)))
@@ -126,14 +127,21 @@ def factorise(m, matrix, scale, factor):
 
 
 @piece
-def flush(m, homogeneous, growth, shrink, log_norm, log_size):
+def add_logs(m, homogeneous, w, log_norm, log_size):
+    """Store the logarithms of norms and sizes so far: those kept, and those of the products since."""
+    for k in range(m * COUNT):
+        log_norm[k] = w.log_norm[k] + (np.log(w.growth[k]) if homogeneous else 0.0)
+        log_size[k] = w.log_size[k] + np.log(w.shrink[k])
+
+
+@piece
+def flush(m, homogeneous, w):
     """Move the products of factors into logarithms, before they can underflow."""
+    add_logs(m, homogeneous, w, w.log_norm, w.log_size)
     for k in range(m * COUNT):
         if homogeneous:
-            log_norm[k] += np.log(growth[k])
-            growth[k] = 1.0
-        log_size[k] += np.log(shrink[k])
-        shrink[k] = 1.0
+            w.growth[k] = 1.0
+        w.shrink[k] = 1.0
 
 
 @piece
@@ -179,11 +187,13 @@ def _log_gap(a, b, lane, sigma, size, log_size, matrix):
 @piece
 def record(m, homogeneous, w, norms, gaps):
     """Write log norms (network, input) and log gaps (network, pair) of the first networks of a block's Workspace."""
+    # Products stay as they are: what is recorded changes no number of a later layer.
+    add_logs(m, homogeneous, w, w.now_norm, w.now_size)
     for lane in range(norms.shape[0]):
         sigma = 1.0 if homogeneous else np.sqrt(w.growth[lane])
         for a in range(m):
             if homogeneous:
-                norms[lane, a] = w.log_norm[a * COUNT + lane]
+                norms[lane, a] = w.now_norm[a * COUNT + lane]
             else:
                 r = w.size[a * COUNT + lane] if a > 0 else 0.0
                 lean = _at(w.matrix, a, 0, lane) if a > 0 else 0.0
@@ -191,5 +201,5 @@ def record(m, homogeneous, w, norms, gaps):
         pair = 0
         for b in range(m):
             for a in range(b + 1, m):
-                gaps[lane, pair] = _log_gap(a, b, lane, sigma, w.size, w.log_size, w.matrix)
+                gaps[lane, pair] = _log_gap(a, b, lane, sigma, w.size, w.now_size, w.matrix)
                 pair += 1

@@ -34,11 +34,10 @@ from deeplim.finite.rows import (
     draw,
 )
 
-UNROLLED_UP_TO = 4
-"""For up to this many inputs a kernel of its own is compiled, which keeps a row in registers."""
-SINGLE_FROM_WIDTH = 64
-"""Rows of activations given by slopes are in single precision from this width on. Narrower networks really do make
-inputs exactly parallel, by having one active neuron, and only double precision can tell that from nearly parallel."""
+SINGLE_UP_TO_INPUTS, SINGLE_FROM_WIDTH = 2, 64
+"""Rows of activations given by slopes are in single precision for up to two inputs, from this width on, in a kernel of
+their own that keeps a row in registers. Narrower networks really do make inputs exactly parallel, by having one active
+neuron, and the differences of several inputs become nearly dependent: both take double precision to tell."""
 _ROWS_TOGETHER = 32
 """Rows summed in their own precision before the sum is added to the total in double precision."""
 _FLUSH_EVERY = 8
@@ -62,6 +61,8 @@ class Workspace(NamedTuple):
     stretch: np.ndarray
     log_norm: np.ndarray
     log_size: np.ndarray
+    now_norm: np.ndarray
+    now_size: np.ndarray
     bits: np.ndarray
     scratch: np.ndarray
     row_factor: np.ndarray
@@ -90,7 +91,7 @@ def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
 @inline
 def _prepare(m, w):
     """The double-precision state of a block, in the precision of its rows."""
-    for a in range(1, m):
+    for a in range(m):
         safe = maximum(load(w.size, a), spread(_SMALLEST_SINGLE))
         store(w.row_size, a, safe)
         store(w.row_inverse, a, 1.0 / safe)
@@ -110,6 +111,8 @@ def _restart(m, homogeneous, block, states, start, w):
         for at in range(m * (m + 1) // 2):
             w.matrix[at * COUNT + k] = start.matrix[at]
     w.growth[:] = 1.0 if homogeneous else np.exp(start.log_norm[0])
+    if not homogeneous:
+        w.size[:COUNT] = np.exp(start.log_norm[0] / 2)
     w.shrink[:] = 1.0
 
 
@@ -177,8 +180,8 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                     store(w.bits, 3, s3)
                     _measure(m, homogeneous, w.gram, scale, w)
                 wanted = done < len(layers) and layers[done] == layer
-                if wanted or layer % _FLUSH_EVERY == 0:
-                    flush(m, homogeneous, w.growth, w.shrink, w.log_norm, w.log_size)
+                if layer % _FLUSH_EVERY == 0:
+                    flush(m, homogeneous, w)
                 if wanted:
                     record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
                     done += 1
@@ -199,8 +202,6 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
             factorise(m, w.matrix, 1.0, w.factor)
             done = 0
             for layer in range(depth + 1):
-                wanted = done < len(layers) and layers[done] == layer
-                measured = wanted or layer % _FLUSH_EVERY == 0
                 _prepare(m, w)
                 copy(m, w.tilt, w.row_tilt)
                 for a in range(m):
@@ -225,26 +226,22 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                             activate(m, w.point, w.row_size, w.row, w.scratch)
                         add_products(m, w.row, w.part)
                     add_up(corners, w.part, w.gram)
-                    if measured:
-                        for i in range(begin, end):
-                            for a in range(m):
-                                store(w.point, a, load(w.kept, i * m + a))
-                            add_products(m, w.point, w.part)
-                        add_up(corners, w.part, w.products)
+                    for i in range(begin, end):
+                        for a in range(m):
+                            store(w.point, a, load(w.kept, i * m + a))
+                        add_products(m, w.point, w.part)
+                    add_up(corners, w.part, w.products)
                 store(w.bits, 0, s0)
                 store(w.bits, 1, s1)
                 store(w.bits, 2, s2)
                 store(w.bits, 3, s3)
-                if measured:
-                    # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
-                    _measure(m, homogeneous, w.products, 1.0 / n, w)
-                    change_coordinates(m, w.tilt, w.stretch, w.gram)
-                    flush(m, homogeneous, w.growth, w.shrink, w.log_norm, w.log_size)
-                else:
-                    for a in range(m):
-                        store(w.tilt, a, spread(0.0))
-                        store(w.stretch, a, spread(1.0))
+                # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
+                _measure(m, homogeneous, w.products, 1.0 / n, w)
+                change_coordinates(m, w.tilt, w.stretch, w.gram)
                 factorise(m, w.gram, scale * branch * branch, w.factor)
+                wanted = done < len(layers) and layers[done] == layer
+                if layer % _FLUSH_EVERY == 0:
+                    flush(m, homogeneous, w)
                 if wanted:
                     record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
                     done += 1

@@ -70,7 +70,8 @@ def activate_slopes(m, slopes, point, size, inverse_size, row):
 def activation_of(phi: Callable) -> Callable:
     """Return the same for any scalar function that Numba has compiled, in double precision.
 
-    Differences smaller than 1e-5 are taken over 1e-5, centred where they belong, and rescaled: a derivative to 1e-10.
+    Differences smaller than 1e-5 of input 0's own scale, size[0], are taken over that much, centred where they belong,
+    and rescaled: a derivative to 1e-10.
     """
     least = 1e-5
 
@@ -87,7 +88,7 @@ def activation_of(phi: Callable) -> Callable:
         store(row, 0, apply(z, scratch))
         for a in range(1, m):
             r, h = load(size, a), load(point, a)
-            used = maximum(r, spread(least))
+            used = maximum(r, least * load(size, 0))
             low = z - 0.5 * (used - r) * h
             store(row, a, (apply(fma(used, h, low), scratch) - apply(low, scratch)) / used)
 

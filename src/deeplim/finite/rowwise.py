@@ -46,7 +46,7 @@ class _Walk:
     def run(self, layers: np.ndarray, norms: np.ndarray, gaps: np.ndarray) -> None:
         net = self.network
         rows = np.zeros(0) if isinstance(net, MLP) else self._measure(self._draw(self.matrix), 1.0 / net.width)
-        for layer in range(net.depth + 1):
+        for layer in range(int(layers[-1]) + 1):
             if layer > 0 and isinstance(net, MLP):
                 self._measure(self._activate(self._draw(self.matrix)), net.gain / net.width)
             elif layer > 0 and isinstance(net, ResNet):
@@ -67,10 +67,11 @@ class _Walk:
     def _activate(self, rows: np.ndarray) -> np.ndarray:
         phi = self.network.activation.load()  # type: ignore[union-attr]
         z, r = rows[:, 0], np.exp(self.log_size)
+        least = _LEAST * np.sqrt(self.matrix[0, 0])
         out = np.empty_like(rows)
         out[:, 0] = phi(z)
         for a in range(1, rows.shape[1]):
-            used = max(r[a], _LEAST)
+            used = max(r[a], least, 1e-280)
             low = z - 0.5 * (used - r[a]) * rows[:, a]
             out[:, a] = (phi(low + used * rows[:, a]) - phi(low)) / used
         return out

@@ -59,7 +59,7 @@ class CovarianceODE(AbstractLimit):
 
     @property
     def parameters(self) -> dict[str, float]:
-        """gamma, for an activation given by slopes; the growth rate a^2 c of the norm, for a ResNet."""
+        """gamma, for an activation given by slopes; the growth rate a^2 of its log norm, for a ResNet."""
         network = self.network
         if isinstance(network, ResNet):
             growth = _branch_factor(network) ** 2
@@ -90,20 +90,21 @@ class CovarianceODE(AbstractLimit):
         square = _branch_factor(network) ** 2
 
         def speed(_: float, state: np.ndarray) -> np.ndarray:
-            log_norm, gap = state[:m], state[m:]
+            log_norm, gap = state[:m], np.minimum(np.exp(state[m:]), 2.0)
             log_new, gap_new = kernel_map(network, log_norm, gap, pairs)
             growth = square * np.exp(log_new - log_norm)
             first, second = growth[pairs[0]], growth[pairs[1]]
-            # rho' = sqrt(growth_a growth_b) rho_new - rho (growth_a + growth_b) / 2
-            turn = np.sqrt(first * second) * (1 - gap_new) - (1 - gap) * (first + second) / 2
-            return np.concatenate([growth, -turn])
+            # rho' = sqrt(growth_a growth_b) rho_new - rho (growth_a + growth_b) / 2, written in gaps
+            apart = (np.sqrt(first) - np.sqrt(second)) ** 2 / 2
+            turn = apart + np.sqrt(first * second) * gap_new - gap * (first + second) / 2
+            return np.concatenate([growth, turn / gap])
 
-        begin = np.concatenate([inputs.log_norm, inputs.gap[pairs]])
+        begin = np.concatenate([inputs.log_norm, np.log(inputs.gap[pairs])])
         end = max(float(time[-1]), 1e-9)
         solved = solve_ivp(speed, (0, end), begin, method="DOP853", t_eval=time, rtol=1e-9, atol=1e-12)
         if not solved.success:
             raise LimitError(f"the covariance ODE could not be solved for {network.activation}: {solved.message}.")
-        return solved.y[:m].T, np.maximum(solved.y[m:].T, np.finfo(float).tiny)
+        return solved.y[:m].T, np.exp(solved.y[m:].T)
 
 
 def _branch_factor(network: ResNet) -> float:

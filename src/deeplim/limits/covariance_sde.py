@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from deeplim.activations import LeakyReLU, ShapedReLU
 from deeplim.architecture import MLP, Network
-from deeplim.inputs import Inputs
+from deeplim.inputs import Inputs, check_reference
 from deeplim.limits.base import AbstractLimit
 from deeplim.parallel import in_threads
 from deeplim.paths import Paths
@@ -16,6 +16,8 @@ from deeplim.paths import Paths
 LONGEST_STEP = 1 / 32
 """Longest step in layer/width; the bias of the mean correlation it leaves is below 1e-4 (see the tests)."""
 _LARGEST_LAYER = 0.1
+_SHORTEST_STEP = 1 / 512
+_LARGEST_GAMMA = 1e3
 _NUMBERS_PER_BLOCK = 4_000_000
 
 
@@ -50,8 +52,13 @@ class CovarianceSDE(AbstractLimit):
                 "the exact networks are the answer."
             )
         linear = isinstance(network.activation, LeakyReLU) and network.activation.slope == 1
-        if isinstance(network.activation, ShapedReLU) or linear:
+        if linear or (isinstance(network.activation, ShapedReLU) and _gamma(network) <= _LARGEST_GAMMA):
             return None
+        if isinstance(network.activation, ShapedReLU):
+            return (
+                f"its drift gamma = {_gamma(network):.3g} is beyond {_LARGEST_GAMMA:g}: shaping this strong at this "
+                "width is no shaping; choose c_plus and c_minus of order one."
+            )
         return (
             "the covariance of an MLP is a regular diffusion only when its activation is shaped, "
             "s± = 1 + c±/sqrt(width); "
@@ -61,16 +68,12 @@ class CovarianceSDE(AbstractLimit):
     @property
     def parameters(self) -> dict[str, float]:
         """gamma and T = depth/width."""
-        activation, network = self.network.activation, self.network
-        gamma = 0.0
-        if isinstance(activation, ShapedReLU):
-            rate = network.width if activation.rate == "width" else network.depth
-            gamma = (activation.c_plus - activation.c_minus) ** 2 / (2 * np.pi) * network.width / rate
-        return {"gamma": gamma, "T": network.aspect}
+        return {"gamma": _gamma(self.network), "T": self.network.aspect}
 
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         from deeplim.limits.integrators import covariance_paths
 
+        check_reference(inputs)
         m, gamma = inputs.count, self.parameters["gamma"]
         steps, recorded = step_plan(time, gamma)
         norms = np.empty((samples, len(time), m))
@@ -84,6 +87,14 @@ class CovarianceSDE(AbstractLimit):
 
         in_blocks(fill, samples, len(steps) * m * (m + 1) // 2, seed)
         return self._paths(norms, np.log(gaps), time, inputs)
+
+
+def _gamma(network: Network) -> float:
+    activation = network.activation
+    if not isinstance(activation, ShapedReLU):
+        return 0.0
+    rate = network.width if activation.rate == "width" else network.depth
+    return (activation.c_plus - activation.c_minus) ** 2 / (2 * np.pi) * network.width / rate
 
 
 def sample_correlation(
@@ -114,7 +125,7 @@ def sample_correlation(
 
 def step_plan(time: Float[np.ndarray, " layer"], gamma: float) -> tuple[Float[np.ndarray, " step"], np.ndarray]:
     """Return the steps that lead through the recorded times, and how many steps come before each of them."""
-    longest = min(LONGEST_STEP, _LARGEST_LAYER / gamma) if gamma > 0 else LONGEST_STEP
+    longest = min(LONGEST_STEP, max(_LARGEST_LAYER / gamma, _SHORTEST_STEP)) if gamma > 0 else LONGEST_STEP
     waits = np.diff(time, prepend=0.0)
     counts = np.ceil(waits / longest - 1e-9).astype(np.int64)
     steps = [np.full(k, wait / k) for wait, k in zip(waits, counts, strict=True) if k > 0]

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from deeplim.activations import Elementwise
 from deeplim.architecture import MLP, Network
+from deeplim.errors import LimitError
 from deeplim.gaussian import mean_square, mean_square_difference, nuhat, slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
@@ -57,7 +58,10 @@ class InfiniteWidth(AbstractLimit):
         norms, gaps = [], []
         for layer in range(int(time.max()) + 1):
             if layer > 0:
-                log_norm, gap = self._step(log_norm, gap, pairs)
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    log_norm, gap = self._step(log_norm, gap, pairs)
+            if not (np.isfinite(log_norm).all() and np.isfinite(gap).all()):
+                raise LimitError(f"at infinite width the norms of {self.network} leave every float by layer {layer}.")
             if layer in time:
                 norms.append(log_norm)
                 gaps.append(gap)

@@ -16,6 +16,8 @@ from deeplim.paths import Paths
 LONGEST_STEP = 1 / 64
 """Longest step of the Brownian motion in layer/width; the mean of R is exact at any step."""
 _ROOT = np.sqrt(2) / 3
+_LEAST_DRIFT = 2.0
+"""kappa x width from which the collapse is over within a small fraction of the depth scale, the width."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,15 @@ class UnshapedSDE(AbstractLimit):
             return f"it is derived for activations given by two slopes, and {network.activation} is not one."
         if isinstance(network.activation, ShapedReLU):
             return f"the activation is shaped: its slopes approach 1 as the {network.activation.rate} grows."
-        if slope_kernel_strength(*network.slopes) == 0:
+        kappa = slope_kernel_strength(*network.slopes)
+        if kappa == 0:
             return "the network is linear: its correlations drift nowhere."
+        if kappa * network.width < _LEAST_DRIFT:
+            return (
+                f"its slopes are nearly equal: at this width kappa x width = {kappa * network.width:.2g} is below "
+                f"{_LEAST_DRIFT:g}, and noise rather than collapse sets the correlation; write it as shaped-relu with "
+                "c = (slope - 1) sqrt(width)."
+            )
         return None
 
     @property
