@@ -113,6 +113,11 @@ def _refuse(where: str, names: tuple[str, ...]) -> None:
         raise InputError(f"{words} cannot be given {where}; leave out one or the other.")
 
 
+_ensemble_options = _options(
+    _network_options, _input_options, _networks_option(10_000), _samples_option, _layers_option, _seed_option
+)
+
+
 def _read_network(options: dict[str, Any]) -> "Network":
     from deeplim.activations import parse_activation
     from deeplim.architecture import MLP, ResNet, read_network
@@ -239,12 +244,7 @@ def simulate(as_json: bool, output: str | None, **options: Any) -> None:
 
 @main.command(epilog=_example(f"compare {_EXAMPLE_NETWORK} --networks 10000"))
 @click.argument("saved", nargs=-1, type=click.Path(dir_okay=False), metavar="[A.npz B.npz]")
-@_network_options
-@_input_options
-@_networks_option(10_000)
-@_samples_option
-@_layers_option
-@_seed_option
+@_ensemble_options
 @click.option("--limit", "name", help="The limit to compare with.  [default: the first that applies]")
 @click.option("--false-alarm", type=float, default=1e-3, show_default=True, help="Overall false-alarm rate.")
 @_json_option
@@ -316,12 +316,7 @@ def limits(as_json: bool, **options: Any) -> None:
 
 
 @main.command(epilog=_example(f"report {_EXAMPLE_NETWORK} --networks 10000 --output report.html"))
-@_network_options
-@_input_options
-@_networks_option(10_000)
-@_samples_option
-@_layers_option
-@_seed_option
+@_ensemble_options
 @click.option("--output", type=click.Path(dir_okay=False), default="deeplim-report.html", show_default=True)
 @click.option("--figures", "folder", type=click.Path(file_okay=False), help="Also save the figures in this folder.")
 @click.option("--format", "formats", type=click.Choice(["svg", "png", "pdf"]), multiple=True, default=["svg"])

@@ -17,8 +17,8 @@ _SMALLEST_SIZE = 1e-280
 _DEAD = 1e-12
 """An input whose square norm is below this fraction of input 0's is zero, up to rounding in single precision."""
 _PARALLEL = 1e-12
-"""Two inputs this much closer to each other than to input 0 (gap to gap) cannot be told from parallel ones: their
-differences to input 0 come from single precision rows."""
+"""Two inputs this much closer to each other than to input 0, gap to gap, cannot be told from parallel ones: their gap
+is the difference of their differences to input 0."""
 
 
 @inline

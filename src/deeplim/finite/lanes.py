@@ -209,7 +209,6 @@ def _buffer(name, lanes):
 
 
 single_buffer = _buffer("single_buffer", FLOAT32)
-double_buffer = _buffer("double_buffer", FLOAT64)
 
 _NUMPY = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(np.uint32): BITS}
 

@@ -59,7 +59,7 @@ def correlate(factor, normals, a):
 
 @inline
 def activate_slopes(m, slopes, point, size, inverse_size, row):
-    """Store (phi(z^0), (phi(z^a) - phi(z^0)) / r_a) for an activation given by two slopes; single precision."""
+    """Store (phi(z^0), (phi(z^a) - phi(z^0)) / r_a) for an activation given by two slopes."""
     z = load(point, 0)
     store(row, 0, slope_value(slopes[0], slopes[1], z))
     for a in range(1, m):

@@ -20,7 +20,7 @@ class Start(NamedTuple):
 
 
 def start(inputs: Inputs, *, unit_norm: bool) -> Start:
-    """Return where the chain starts; no entry is formed by a subtraction of nearly equal numbers."""
+    """Return where the chain starts; sizes and norms are formed without subtracting nearly equal numbers."""
     norm = np.ones(inputs.count) if unit_norm else np.exp(inputs.log_norm / 2)
     # |x^a - x^b|^2 = (|x^a| - |x^b|)^2 + 2 |x^a| |x^b| (1 - rho)
     distance = (norm[:, None] - norm) ** 2 + 2 * norm[:, None] * norm * inputs.gap

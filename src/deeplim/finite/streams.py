@@ -52,7 +52,9 @@ def next_bits(s0, s1, s2, s3):
 
 @inline
 def minus_two_log(bits):
-    """-2 log(u) for u uniform in (0, 1), u an odd multiple of 2^-32; relative error below 3e-7.
+    """-2 log(u) for u uniform in (0, 1], an odd multiple of 2^-31 in single precision; error below 3e-7 of it or 3e-10.
+
+    u rounds to 1, and the pair of normals to 0, with probability 3e-8.
 
     The logarithm is split as e log 2 + log(1 + m), 1 + m in [sqrt(1/2), sqrt(2)), with the polynomial of Cephes logf.
     """
