@@ -339,7 +339,7 @@ def report(output: str, folder: str | None, formats: tuple[str, ...], as_json: b
 
 @main.command(epilog=_example("demo"))
 @click.option("--output", type=click.Path(dir_okay=False), default="deeplim-demo/report.html", show_default=True)
-@_networks_option(2000)
+@_networks_option(1000)
 @_seed_option
 @_json_option
 def demo(output: str, networks: int, seed: int, as_json: bool) -> None:
