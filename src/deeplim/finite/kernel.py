@@ -33,6 +33,7 @@ from deeplim.finite.rows import (
     correlate,
     draw,
 )
+from deeplim.finite.streams import pause, resume
 
 SINGLE_UP_TO_INPUTS, SINGLE_FROM_WIDTH = 2, 64
 """Rows of activations given by slopes are in single precision for up to two inputs, from this width on, in a kernel of
@@ -162,7 +163,7 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                         normals, point, row, part = w.normals, w.point, w.row, w.part
                     clear(corners, w.gram)
                     clear(corners, part)
-                    s0, s1, s2, s3 = load(w.bits, 0), load(w.bits, 1), load(w.bits, 2), load(w.bits, 3)
+                    s0, s1, s2, s3 = resume(w.bits)
                     for begin in range(0, n, _ROWS_TOGETHER):
                         for _ in range(min(_ROWS_TOGETHER, n - begin)):
                             s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
@@ -174,10 +175,7 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                                 activate(m, point, size, row, w.scratch)
                             add_products(m, row, part)
                         add_up(corners, part, w.gram)
-                    store(w.bits, 0, s0)
-                    store(w.bits, 1, s1)
-                    store(w.bits, 2, s2)
-                    store(w.bits, 3, s3)
+                    pause(w.bits, s0, s1, s2, s3)
                     _measure(m, homogeneous, w.gram, scale, w)
                 wanted = done < len(layers) and layers[done] == layer
                 if layer % _FLUSH_EVERY == 0:
@@ -209,7 +207,7 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                 clear(corners, w.gram)
                 clear(corners, w.products)
                 clear(corners, w.part)
-                s0, s1, s2, s3 = load(w.bits, 0), load(w.bits, 1), load(w.bits, 2), load(w.bits, 3)
+                s0, s1, s2, s3 = resume(w.bits)
                 for begin in range(0, n, _ROWS_TOGETHER):
                     end = min(begin + _ROWS_TOGETHER, n)
                     for i in range(begin, end):
@@ -231,10 +229,7 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                             store(w.point, a, load(w.kept, i * m + a))
                         add_products(m, w.point, w.part)
                     add_up(corners, w.part, w.products)
-                store(w.bits, 0, s0)
-                store(w.bits, 1, s1)
-                store(w.bits, 2, s2)
-                store(w.bits, 3, s3)
+                pause(w.bits, s0, s1, s2, s3)
                 # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
                 _measure(m, homogeneous, w.products, 1.0 / n, w)
                 change_coordinates(m, w.tilt, w.stretch, w.gram)

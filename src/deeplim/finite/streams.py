@@ -8,7 +8,7 @@ Normals come in pairs from the Box-Muller transform, in single precision: g = sq
 import numpy as np
 from jaxtyping import UInt
 
-from deeplim.finite.lanes import as_bits, as_float, fma, inline, select, signed_to_float, sqrt
+from deeplim.finite.lanes import as_bits, as_float, fma, inline, load, select, signed_to_float, sqrt, store
 
 _u32, _f32 = np.uint32, np.float32
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -48,6 +48,21 @@ def next_bits(s0, s1, s2, s3):
     s1 = s1 ^ s2
     s0 = s0 ^ s3
     return out, s0, s1, s2 ^ t, _rotate(s3, 11)
+
+
+@inline
+def resume(bits):
+    """The state of sixteen streams, from where ``pause`` put it."""
+    return load(bits, 0), load(bits, 1), load(bits, 2), load(bits, 3)
+
+
+@inline
+def pause(bits, s0, s1, s2, s3):
+    """Put the state of sixteen streams into a flat array of four words each."""
+    store(bits, 0, s0)
+    store(bits, 1, s1)
+    store(bits, 2, s2)
+    store(bits, 3, s3)
 
 
 @inline

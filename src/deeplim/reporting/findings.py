@@ -170,7 +170,7 @@ def _lost(seen: Paths, exact: bool) -> Iterator[Finding]:
             )
             numbers: dict[str, float] = {word: lost, "samples": seen.samples}
             yield Finding(f"{word} networks", "problem" if share >= SHARE_LOST else "warning", sentence, numbers)
-    aligned = int(np.isneginf(seen.log_gap[:, -1]).any(axis=1).sum())
+    aligned = int(seen.aligned[-1])
     if aligned:
         sentence = (
             f"In {aligned:,} of the {alive:,} living {what} the two inputs are exactly parallel by {layer}: "
