@@ -19,21 +19,29 @@ from deeplim.activations import (
     Elementwise,
     LeakyReLU,
     ReLU,
+    Shaped,
     ShapedReLU,
-    Spec,
-    brief,
     gain,
-    load_function,
-    number,
     parse_activation,
 )
+from deeplim.loading import load_function
+from deeplim.specs import Spec, brief, number
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 STRATEGIES: dict[type[Spec], st.SearchStrategy[Any]] = {
     ReLU: st.builds(ReLU),
     LeakyReLU: st.builds(LeakyReLU, slope=st.floats(-1, 1)),
-    ShapedReLU: st.builds(ShapedReLU, c_plus=finite, c_minus=finite, rate=st.sampled_from(["width", "depth"])),
+    ShapedReLU: st.builds(
+        ShapedReLU, c_plus=finite, c_minus=finite, rate=st.sampled_from(["width", "depth"]), exponent=st.floats(0, 4)
+    ),
+    Shaped: st.builds(
+        Shaped,
+        function=st.sampled_from([*NAMED_FUNCTIONS, "numpy:arctan"]),
+        a=st.floats(1e-3, 1e3),
+        rate=st.sampled_from(["width", "depth"]),
+        exponent=st.floats(0, 4),
+    ),
     Elementwise: st.builds(Elementwise, function=st.sampled_from([*NAMED_FUNCTIONS.values(), "numpy:arctan"])),
 }
 EVERY_KIND = get_args(get_args(Activation)[0])
@@ -75,9 +83,11 @@ def test_equal_activations_hash_alike_and_survive_copies_and_pickles(activation:
         ("shaped-relu:c_minus=-2", ShapedReLU(c_minus=-2)),
         ("shaped-relu:rate=depth,c_plus=1", ShapedReLU(c_plus=1, rate="depth")),
         ("shaped-relu: c_plus = 1, rate = depth", ShapedReLU(c_plus=1, rate="depth")),
-        ("tanh", Elementwise(function="numpy:tanh")),
-        ("sin", Elementwise(function="numpy:sin")),
-        ("erf", Elementwise(function="scipy.special:erf")),
+        ("tanh", Elementwise(function="deeplim.functions:tanh")),
+        ("gelu", Elementwise(function="gelu")),
+        ("shaped:tanh", Shaped(function="tanh")),
+        ("shaped:gelu,a=0.5,rate=depth", Shaped(function="gelu", a=0.5, rate="depth")),
+        ("shaped:numpy:arctan,exponent=0.3", Shaped(function="numpy:arctan", exponent=0.3)),
         ("scipy.special:expit", Elementwise(function="scipy.special:expit")),
     ],
 )
@@ -89,7 +99,9 @@ def test_every_form_of_word(text: str, activation: Spec) -> None:
     "text",
     [
         "",
-        "gelu",
+        "relu6",
+        "shaped",
+        "shaped:",
         "ReLU",
         " relu",
         "relu:",
@@ -129,7 +141,7 @@ def test_shaping_that_cannot_be_read(rest: str) -> None:
         ("leaky:nan", "slope = 'nan' is not allowed; it must be a number from -1 to 1."),
         ("shaped-relu:c_plus=inf", "c_plus = 'inf' is not allowed; it must be a finite number."),
         ("shaped-relu:rate=height", "rate = 'height' is not allowed; it must be 'width' or 'depth'."),
-        ("shaped-relu:c=1", "ShapedReLU has no field c; it has c_plus, c_minus, rate."),
+        ("shaped-relu:c=1", "ShapedReLU has no field c; it has c_plus, c_minus, rate, exponent."),
     ],
 )
 def test_words_with_a_value_that_is_not_allowed(text: str, said: str) -> None:
@@ -159,7 +171,7 @@ def test_fields_that_are_missing_or_unknown() -> None:
     assert refusal(lambda: LeakyReLU(slop=0.1)) == "LeakyReLU has no field slop; it has slope."
     assert refusal(lambda: ReLU(slope=0.1)) == "ReLU has no field slope; it has none."
     assert refusal(lambda: ReLU(kind="leaky")) == "kind = 'leaky' is not allowed; it must be 'relu'."
-    assert refusal(Elementwise) == "function is missing; give a function's place, package.module:function."
+    assert refusal(Elementwise).startswith("function is missing; give a function's place, package.module:function, or")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +269,7 @@ def test_slopes_whose_mean_square_is_zero_or_overflows_have_no_gain(c: float) ->
 
 def test_named_functions_are_what_they_are_called() -> None:
     x = np.linspace(-3, 3, 7)
-    assert set(NAMED_FUNCTIONS) == {"tanh", "sin", "erf"}
+    assert set(NAMED_FUNCTIONS) == {"tanh", "sin", "erf", "logistic", "softplus", "silu", "gelu"}
     for name, place in NAMED_FUNCTIONS.items():
         assert load_function(place).__name__ == name
         assert parse_activation(name).load()(x).shape == x.shape
@@ -274,6 +286,29 @@ def test_the_words_of_the_documentation_are_read() -> None:
     doc = activations.parse_activation.__doc__
     assert doc is not None
     words = [word for word in re.findall(r"``(.*?)``", doc) if word != "package.module:function"]
-    assert len(words) == 6
-    assert [str(parse_activation(word)) for word in words[:3]] == words[:3]
-    assert [str(parse_activation(word)) for word in words[3:]] == [NAMED_FUNCTIONS[word] for word in words[3:]]
+    assert len(words) == 5
+    assert [str(parse_activation(word)) for word in words] == words
+
+
+def test_shaping_a_smooth_function_brings_it_to_the_identity() -> None:
+    x = np.linspace(-2, 2, 9)
+    for name in NAMED_FUNCTIONS:
+        shaped = Shaped(function=name, a=1.0)
+        bent, nearly = shaped.at(100, 7)(x), shaped.at(10_000_000, 7)(x)
+        np.testing.assert_allclose(nearly, x, atol=2e-3)
+        phi = shaped.derivatives
+        # the Taylor series of s phi(x / s) to third order, s = 10
+        np.testing.assert_allclose(bent, x + phi.second * x**2 / 20 + phi.third * x**3 / 600, atol=0.01)
+    assert Shaped(function="tanh", a=2.0, rate="depth").scale(100, 9) == 6
+    assert Shaped(function="tanh", a=2.0, exponent=1).scale(100, 9) == 200
+
+
+@pytest.mark.parametrize("function", ["numpy:abs", "numpy:sign", "numpy:square", "numpy:cos"])
+def test_functions_that_cannot_be_shaped(function: str) -> None:
+    message = refusal(lambda: Shaped(function=function))
+    assert "smooth" in message or "slope" in message or "derivative" in message
+
+
+@pytest.mark.parametrize("text", ["shaped:tanh,", "shaped:tanh,b", "shaped:tanh,a=1,a=2"])
+def test_smooth_shaping_that_cannot_be_read(text: str) -> None:
+    assert "not of the form shaped:tanh,a=1.2" in refusal(lambda: parse_activation(text))

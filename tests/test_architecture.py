@@ -136,6 +136,9 @@ def test_whole_numbers_of_every_type_are_sizes(value: object) -> None:
     "branch",
     [
         "2/depth",
+        "2/depth^-1",
+        "2/depth^nan",
+        "2/depth^1e9",
         "nan",
         "inf",
         "-inf",
@@ -162,12 +165,38 @@ def test_whole_numbers_of_every_type_are_sizes(value: object) -> None:
 def test_branches_that_are_not_allowed(branch: object) -> None:
     message = refusal(lambda: ResNet(width=3, depth=3, branch=branch))
     assert message.startswith("branch = ")
-    assert message.endswith("it must be a finite number, or 'a/sqrt(depth)' with a finite number a.")
+    assert "it must be a finite number, or 'a/sqrt(depth)' or 'a/depth^alpha' with finite a, alpha" in message
 
 
 @pytest.mark.parametrize("skip", [nan, inf, None, "x", True, [1.0]])
 def test_skips_that_are_not_allowed(skip: object) -> None:
-    assert refusal(lambda: ResNet(width=3, depth=3, skip=skip)).endswith("it must be a finite number.")
+    assert refusal(lambda: ResNet(width=3, depth=3, skip=skip)).endswith(
+        "it must be a finite number or 'norm-preserving'."
+    )
+
+
+def test_branch_exponents_and_norm_preserving_skips() -> None:
+    network = ResNet(width=3, depth=16, branch="2 / depth ^ 0.75", skip="norm-preserving")
+    assert network.branch == "2/depth^0.75"
+    assert network.branch_scale == pytest.approx(2 / 8)
+    assert network.branch_exponent == 0.75
+    assert network.skip_scale == pytest.approx(np.sqrt(1 - 1 / 16))
+    assert str(network).startswith("ResNet, relu, norm-preserving, branch 2/depth^0.75, ")
+    assert read_network(network.to_json()) == network
+    assert ResNet(width=3, depth=16, branch="1/depth^0.5") == ResNet(width=3, depth=16, branch="1/sqrt(depth)")
+    assert ResNet(width=3, depth=16, branch=0.5).branch_exponent == 0
+    assert "give a branch from -1 to 1" in refusal(lambda: ResNet(width=3, depth=3, branch=2, skip="norm-preserving"))
+
+
+def test_normalizations_and_their_places() -> None:
+    network = MLP(width=3, depth=3, normalization="layernorm", placement="after-activation")
+    assert str(network) == "MLP, relu, layernorm after the activation, width 3, depth 3"
+    assert network.gain == 1
+    assert network.model_copy(update={"placement": "before-activation"}).gain == 2
+    assert read_network(network.to_json()) == network
+    assert "residual sum" in refusal(lambda: MLP(width=3, depth=3, placement="after-sum"))
+    assert "single neuron" in refusal(lambda: ResNet(width=1, depth=3, normalization="layernorm"))
+    assert "normalization = 'x' is not allowed" in refusal(lambda: MLP(width=3, depth=3, normalization="x"))
 
 
 @pytest.mark.parametrize("branch", [0, "0", "0/sqrt(depth)", -0.0])
@@ -180,8 +209,8 @@ def test_a_network_that_passes_nothing_on(branch: object) -> None:
 def test_activations_that_are_none(activation: object) -> None:
     message = refusal(lambda: MLP(width=3, depth=3, activation=activation))
     assert message.startswith("activation = ")
-    assert "it must be ReLU(), LeakyReLU(slope=0.2), ShapedReLU() or Elementwise(" in message
-    assert "'relu', 'leaky', 'shaped-relu' or 'function'" in message
+    assert "it must be ReLU(), LeakyReLU(slope=0.2), ShapedReLU(), Shaped(" in message
+    assert "'relu', 'leaky', 'shaped-relu', 'shaped' or 'function'" in message
 
 
 @pytest.mark.parametrize(
@@ -219,9 +248,14 @@ def test_an_activation_without_a_gain_at_this_size_is_refused() -> None:
 
 def test_fields_that_are_missing_or_unknown() -> None:
     assert refusal(lambda: MLP(width=3)) == f"depth is missing; give {SIZE}."
-    assert refusal(lambda: MLP(wdith=3, depth=3)) == "MLP has no field wdith; it has width, depth, activation."
+    assert (
+        refusal(lambda: MLP(wdith=3, depth=3))
+        == "MLP has no field wdith; it has width, depth, activation, normalization, placement."
+    )
     assert refusal(lambda: MLP(width=3, depth=3, skip=1)).startswith("MLP has no field skip; ")
-    assert refusal(lambda: ResNet(width=3, depth=3, bias=1)).endswith("it has width, depth, activation, skip, branch.")
+    assert refusal(lambda: ResNet(width=3, depth=3, bias=1)).endswith(
+        "it has width, depth, activation, normalization, placement, skip, branch."
+    )
     assert refusal(lambda: MLP(width=3, depth=3, kind="resnet")) == "kind = 'resnet' is not allowed; it must be 'mlp'."
 
 
@@ -244,11 +278,11 @@ BAD_JSON = {
     '{"kind": "mlp", "width": 1.5, "depth": 3}': f"width = 1.5 is not allowed; it must be {SIZE}.",
     '{"kind": "mlp", "width": true, "depth": 3}': f"width = True is not allowed; it must be {SIZE}.",
     '{"kind": "mlp", "width": NaN, "depth": 3}': f"width = nan is not allowed; it must be {SIZE}.",
-    '{"kind": "mlp", "width": 3, "depth": 3, "skip": 1}': "MLP has no field skip; it has width, depth, activation.",
+    '{"kind": "mlp", "width": 3, "depth": 3, "skip": 1}': "MLP has no field skip; it has width, depth, activ",
     '{"kind": "mlp", "width": 3, "depth": 3, "activation": "relu"}': "activation = 'relu' is not allowed; it must be",
     '{"kind": "mlp", "width": 3, "depth": 3, "activation": null}': "activation = None is not allowed; it must be",
-    '{"kind": "mlp", "width": 3, "depth": 3, "self": 1}': "MLP has no field self; it has width, depth, activation.",
-    '{"kind": "mlp", "width": 3, "depth": 3, "a\\nb": 1}': "MLP has no field 'a\\nb'; it has width, depth, activation.",
+    '{"kind": "mlp", "width": 3, "depth": 3, "self": 1}': "MLP has no field self; it has width, depth, activ",
+    '{"kind": "mlp", "width": 3, "depth": 3, "a\\nb": 1}': "MLP has no field 'a\\nb'; it has width, depth, act",
     '{"kind": "resnet", "width": 3, "depth": 3, "branch": "2/depth"}': "branch = '2/depth' is not allowed; it must",
     '{"kind": "resnet", "width": 3, "depth": 3, "branch": NaN}': "branch = nan is not allowed; it must be a finite",
     '{"kind": "resnet", "width": 3, "depth": 3, "branch": 0, "skip": 0}': "skip = 0 and branch = 0 pass nothing on",

@@ -6,64 +6,103 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from deeplim.activations import Activation, Elementwise, ReLU, Spec, gain, number, one_sentence
+from deeplim.activations import Activation, Elementwise, ReLU, Shaped, gain
 from deeplim.errors import SpecError
+from deeplim.loading import Function
+from deeplim.specs import Spec, number, one_sentence
 
 Size = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number from 1 to 10,000,000")]
-Scale = Annotated[float, Field(description="a finite number")]
-_SCALE = re.compile(r"(?P<factor>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*/\s*sqrt\(\s*depth\s*\)")
+Normalization = Literal["none", "rmsnorm", "layernorm", "batchnorm"]
+Placement = Literal["before-activation", "after-activation", "before-sum", "after-sum"]
+NORM_PRESERVING = "norm-preserving"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_SCALE = re.compile(rf"(?P<factor>{_NUMBER})\s*/\s*(?:sqrt\(\s*depth\s*\)|depth\s*\^\s*(?P<exponent>{_NUMBER}))")
 _ACTIVATION = (
-    "ReLU(), LeakyReLU(slope=0.2), ShapedReLU() or Elementwise(function='package.module:function'), "
-    "in JSON an object of kind 'relu', 'leaky', 'shaped-relu' or 'function'"
+    "ReLU(), LeakyReLU(slope=0.2), ShapedReLU(), Shaped(function='tanh', a=1.2) or "
+    "Elementwise(function='package.module:function'), "
+    "in JSON an object of kind 'relu', 'leaky', 'shaped-relu', 'shaped' or 'function'"
 )
 _WRITTEN = """an object such as {"kind": "mlp", "width": 64, "depth": 20} or one of kind "resnet\""""
 
 
 class _Network(Spec):
-    """What both networks have: a width, a depth and an activation."""
+    """What both networks have: a width, a depth, an activation, and a normalization with its place."""
 
     width: Size
     depth: Size
     activation: Activation = Field(default=ReLU(), description=_ACTIVATION)
+    normalization: Normalization = Field(
+        default="none", description="'none', 'rmsnorm', 'layernorm' (over the neurons) or 'batchnorm' (over the inputs)"
+    )
+    placement: Placement = Field(
+        default="before-activation",
+        description="'before-activation', 'after-activation', or in a ResNet also 'before-sum' or 'after-sum'",
+    )
 
     def model_post_init(self, context: object) -> None:
         """Refuse an activation that no weights can be scaled to at this width and depth."""
         gain(self.activation, self.width, self.depth)
+        if self.normalization == "layernorm" and self.width == 1:
+            raise SpecError("layernorm leaves nothing of a single neuron; give a width of 2 or more.")
 
     @property
     def gain(self) -> float:
-        """c = 1 / E phi(g)^2, the variance of a weight times the width."""
+        """c, the variance of a weight times the width: 1 / E phi(g)^2, or 1 where a normalization follows phi."""
+        if self.normalization != "none" and self.placement == "after-activation":
+            return 1.0
         return gain(self.activation, self.width, self.depth)
 
     @property
     def homogeneous(self) -> bool:
         """Whether phi(a x) = a phi(x) for a > 0: the activation is given by two slopes."""
-        return not isinstance(self.activation, Elementwise)
+        return not isinstance(self.activation, Elementwise | Shaped)
 
     @property
     def slopes(self) -> tuple[float, float]:
         """(s_+, s_-) at this width and depth; SpecError when the activation is not given by slopes."""
-        if isinstance(self.activation, Elementwise):
+        if isinstance(self.activation, Elementwise | Shaped):
             raise SpecError(f"{self.activation} is not given by two slopes; relu, leaky and shaped-relu are.")
         return self.activation.slopes(self.width, self.depth)
+
+    @property
+    def function(self) -> Function:
+        """phi at this width and depth, array to array; SpecError when the activation is given by slopes."""
+        if isinstance(self.activation, Elementwise | Shaped):
+            return self.activation.at(self.width, self.depth)
+        raise SpecError(f"{self.activation} is given by two slopes; see network.slopes.")
 
     @property
     def aspect(self) -> float:
         """depth / width, the clock of the proportional regime; up to a factor, the variance of log norms."""
         return self.depth / self.width
 
+    @property
+    def _normalized(self) -> str:
+        place = self.placement.replace("-", " the ", 1)
+        return "" if self.normalization == "none" else f"{self.normalization} {place}, "
+
 
 class MLP(_Network):
     """A fully connected network with ``depth`` hidden layers of ``width`` neurons, at initialization.
 
-    z_1 = W_in x / sqrt(n_in), z_{l+1} = sqrt(c / n) W_l phi(z_l), all weights iid N(0, 1), 1/c = E phi(g)^2.
-    Its state at layer l is V_l = (c/n) <phi(z_l), phi(z_l)>; V_0 is the Gram matrix of the inputs.
+    z_1 = W_in x / sqrt(n_in), z_{l+1} = W_l h_l / sqrt(n), h_l = sqrt(c) phi(z_l), all weights iid N(0, 1),
+    1/c = E phi(g)^2. Its state at layer l is V_l = <h_l, h_l> / n; V_0 is the Gram matrix of the inputs. A
+    ``normalization`` N makes it h = sqrt(c) phi(N(z)) before the activation and h = N(phi(z)) after it.
     """
 
     kind: Literal["mlp"] = "mlp"
 
+    def model_post_init(self, context: object) -> None:
+        """Refuse a place that only a residual network has."""
+        super().model_post_init(context)
+        if self.placement in ("before-sum", "after-sum"):
+            raise SpecError(
+                f"placement = {self.placement!r} belongs to a residual sum, which an MLP does not have; "
+                "choose 'before-activation' or 'after-activation'."
+            )
+
     def __str__(self) -> str:
-        return f"MLP, {self.activation}, width {self.width}, depth {self.depth}"
+        return f"MLP, {self.activation}, {self._normalized}width {self.width}, depth {self.depth}"
 
 
 class ResNet(_Network):
@@ -71,14 +110,23 @@ class ResNet(_Network):
 
     z_0 = W_in x / sqrt(n_in), z_{l+1} = skip z_l + branch sqrt(c / n) W_l phi(z_l), all weights iid N(0, 1).
     Its state at layer l is V_l = <z_l, z_l> / n; V_0 is random, with the Gram matrix of the inputs as its
-    mean. ``branch`` is a number or ``"a/sqrt(depth)"``; ``"1/sqrt(depth)"`` is the network of Li & Nica 2023.
+    mean. ``branch`` is a number, ``"a/sqrt(depth)"`` or ``"a/depth^alpha"``; ``"1/sqrt(depth)"`` is the network
+    of Li & Nica 2023. ``skip`` is a number, or ``"norm-preserving"`` for sqrt(1 - branch^2). A ``normalization`` N
+    makes the branch W phi(N(z)) (before the activation), W N(phi(z)) (after it) or N(W phi(z)) (before the sum), or
+    the block N(skip z + branch W phi(z)) (after the sum).
     """
 
     kind: Literal["resnet"] = "resnet"
-    skip: Scale = 1.0
+    skip: float | str = Field(default=1.0, description=f"a finite number or {NORM_PRESERVING!r}")
     branch: float | str = Field(
-        default="1/sqrt(depth)", description="a finite number, or 'a/sqrt(depth)' with a finite number a"
+        default="1/sqrt(depth)",
+        description="a finite number, or 'a/sqrt(depth)' or 'a/depth^alpha' with finite a, alpha from 0 to 10",
     )
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _check_skip(cls, value: object) -> object:
+        return value if not isinstance(value, str) or value == NORM_PRESERVING else float(value)
 
     @field_validator("branch", mode="before")
     @classmethod
@@ -90,32 +138,50 @@ class ResNet(_Network):
         except ValueError:
             pass
         match = _SCALE.fullmatch(value.strip())
-        if not match or not isfinite(float(match["factor"])):
+        if not match or not isfinite(float(match["factor"])) or not 0 <= float(match["exponent"] or 0) <= 10:
             raise ValueError
-        return f"{match['factor']}/sqrt(depth)"
+        power = match["exponent"]
+        return f"{match['factor']}/" + ("sqrt(depth)" if power is None or float(power) == 0.5 else f"depth^{power}")
 
     def model_post_init(self, context: object) -> None:
         """Refuse a network that passes nothing on."""
         super().model_post_init(context)
-        if self.skip == 0 and self.branch_scale == 0:
+        if self.skip == NORM_PRESERVING and abs(self.branch_scale) > 1:
+            raise SpecError(
+                f"a norm-preserving skip is sqrt(1 - branch^2) and branch = {self.branch} is "
+                f"{self.branch_scale:g} at depth {self.depth}; give a branch from -1 to 1."
+            )
+        if self.skip_scale == 0 and self.branch_scale == 0:
             raise SpecError("skip = 0 and branch = 0 pass nothing on; give one of them another value.")
 
     @property
     def branch_factor(self) -> float | None:
-        """a, when the branch scale is a / sqrt(depth); None when it is a plain number."""
+        """a, when the branch scale is a / depth^alpha; None when it is a plain number."""
         match = _SCALE.fullmatch(self.branch) if isinstance(self.branch, str) else None
         return float(match["factor"]) if match else None
+
+    @property
+    def branch_exponent(self) -> float:
+        """alpha, when the branch scale is a / depth^alpha: 1/2 for a / sqrt(depth), 0 for a plain number."""
+        match = _SCALE.fullmatch(self.branch) if isinstance(self.branch, str) else None
+        return 0.0 if match is None else float(match["exponent"] or 0.5)
 
     @property
     def branch_scale(self) -> float:
         """The number that multiplies the residual branch at this depth."""
         factor = self.branch_factor
-        return float(self.branch) if factor is None else factor / sqrt(self.depth)
+        return float(self.branch) if factor is None else factor / float(self.depth) ** self.branch_exponent
+
+    @property
+    def skip_scale(self) -> float:
+        """The number that multiplies the skip connection at this depth."""
+        return sqrt(max(1 - self.branch_scale**2, 0.0)) if self.skip == NORM_PRESERVING else float(self.skip)
 
     def __str__(self) -> str:
-        skip = "" if self.skip == 1 else f"skip {number(self.skip)}, "
+        skip = self.skip if isinstance(self.skip, str) else f"skip {number(self.skip)}"
         branch = self.branch if isinstance(self.branch, str) else number(self.branch)
-        return f"ResNet, {self.activation}, {skip}branch {branch}, width {self.width}, depth {self.depth}"
+        words = ("" if self.skip == 1 else f"{skip}, ") + f"branch {branch}, {self._normalized}"
+        return f"ResNet, {self.activation}, {words}width {self.width}, depth {self.depth}"
 
 
 Network = MLP | ResNet
@@ -125,8 +191,8 @@ _NETWORK: TypeAdapter[Network] = TypeAdapter(Annotated[MLP | ResNet, Field(discr
 def read_network(text: str) -> Network:
     """Return the network that ``to_json`` wrote; SpecError if the text does not describe one.
 
-    >>> read_network('{"kind": "mlp", "width": 64, "depth": 20}')
-    MLP(width=64, depth=20, activation=ReLU(kind='relu'), kind='mlp')
+    >>> read_network('{"kind": "mlp", "width": 64, "depth": 20}').depth
+    20
     """
     try:
         return _NETWORK.validate_json(text)

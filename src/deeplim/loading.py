@@ -1,0 +1,77 @@
+"""A user's elementwise function, found by its place ``package.module:function`` and tried before anything runs."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from types import ModuleType
+
+import numpy as np
+
+from deeplim.errors import SpecError
+from deeplim.specs import brief
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+@lru_cache(maxsize=64)
+def load_function(path: str) -> Function:
+    """Import ``package.module:function``; SpecError when there is no such module or function."""
+    cure = "give package.module:function, in an installed package or in the current directory"
+    module_name, _, name = path.partition(":")
+    try:
+        function = getattr(_import(module_name), name)
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise SpecError(f"the activation {path} could not be imported ({_reason(error)}); {cure}.") from None
+    if not callable(function):
+        raise SpecError(f"the activation {path} is no function but {brief(function)}; {cure}.")
+    return function
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module, looking last in the current directory, which a console script does not search."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        here = os.getcwd()
+        if error.name != name.partition(".")[0] or here in sys.path:
+            raise
+    sys.path.append(here)
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(here)
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").removesuffix(".")
+
+
+def check_elementwise(path: str, function: Function) -> None:
+    """Raise SpecError unless a function maps each number of an array to a finite one, whatever the others."""
+    sample = np.array([-2.0, -0.7, 0.0, 1.1, 3.0])
+    table = np.stack([sample[:3], sample[2:]])
+    given = sample.copy()
+    rule = "it must map an array of floats to a new array of floats of the same shape"
+    try:
+        with np.errstate(all="ignore"):
+            value, again = function(given), function(table.copy())
+    except Exception as error:
+        raise SpecError(f"{path} could not be applied to an array ({_reason(error)}); {rule}.") from None
+    if not isinstance(value, np.ndarray):
+        raise SpecError(f"{path} maps an array to a {type(value).__name__}; {rule}.")
+    if value.shape != sample.shape or value.dtype.kind not in "fi":
+        came = f"shape {value.shape} and type {value.dtype}"
+        raise SpecError(f"{path} maps an array of shape {sample.shape} and type float64 to {came}; {rule}.")
+    if not np.isfinite(value).all():
+        at = int(np.argmin(np.isfinite(value)))
+        raise SpecError(f"{path} maps {sample[at]:g} to {value[at]}; it must map every number to a finite one.")
+    if not np.array_equal(given, sample):
+        raise SpecError(f"{path} changes the array it is given; {rule}.")
+    if np.shape(again) != table.shape or not np.allclose(again, [value[:3], value[2:]], rtol=1e-5, atol=1e-6):
+        raise SpecError(
+            f"{path} is not elementwise: what it maps a number to depends on the other numbers or on chance; "
+            "give a function of one number."
+        )

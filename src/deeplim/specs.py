@@ -1,0 +1,96 @@
+"""The base of every specification: frozen, validated, JSON both ways, one sentence for whatever is wrong."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deeplim.errors import SpecError
+
+_WRITTEN = "what to_json writes"
+
+
+def one_sentence(error: ValidationError, model: type[BaseModel] | None = None, whole: str = _WRITTEN) -> str:
+    """Return the most telling problem of a validation error as one sentence: what came and what is allowed.
+
+    What is allowed is the description of the model's field; ``whole`` says it where the problem is not in one
+    field.
+    """
+    first = min(error.errors(), key=lambda problem: _rank(problem["type"], problem["loc"]))
+    context, value = first.get("ctx", {}), brief(first["input"])
+    if isinstance(context.get("error"), SpecError):  # a specification inside this one: it has said so itself
+        return str(context["error"])
+    if first["type"] == "json_invalid":
+        return f"the text {value} is not JSON ({context['error']}); give {whole}."
+    name = str(first["loc"][0]) if first["loc"] else ""
+    fields = {} if model is None else model.model_fields
+    if first["type"] == "extra_forbidden" and model is not None:
+        known = [field for field in fields if field != "kind"]
+        unknown = name if name.isidentifier() and len(name) < 60 else brief(name)
+        return f"{model.__name__} has no field {unknown}; it has {', '.join(known) or 'none'}."
+    if name not in fields:
+        came = f"the kind {brief(context['tag'])}" if "tag" in context else value
+        return f"{came} was given; give {whole}."
+    if first["type"] == "missing":
+        return f"{name} is missing; give {fields[name].description}."
+    return f"{name} = {value} is not allowed; it must be {fields[name].description or context['expected']}."
+
+
+def _rank(problem: str, place: tuple[int | str, ...]) -> int:
+    """Another kind explains the unknown fields it came with, and an unknown field explains a missing one."""
+    return 0 if place == ("kind",) else 1 if problem == "extra_forbidden" else 2
+
+
+def brief(value: object, most: int = 60) -> str:
+    """Return the repr of a value on one line, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def number(value: float) -> str:
+    """Return a number as short text that reads back to the same number: 1, 0.2, 1e-05."""
+    return str(float(value)).removesuffix(".0")
+
+
+class Spec(BaseModel):
+    """Base of every specification: frozen, no unknown fields, no NaN, errors in one sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, /, **fields: object) -> None:
+        for name in type(self).model_fields:
+            # To Python they are the numbers 1 and 0, which is never what was meant.
+            if isinstance(fields.get(name), bool | np.bool_):
+                allowed = type(self).model_fields[name].description or "text"
+                raise SpecError(f"{name} = {fields[name]} is not allowed; it must be {allowed}.")
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise SpecError(one_sentence(error, type(self))) from None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise SpecError(self._frozen(name))
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise SpecError(self._frozen(name))
+
+    def _frozen(self, name: str) -> str:
+        kind = type(self).__name__
+        return f"{name} of this {kind} cannot be changed, it is frozen; make another with model_copy(update=...)."
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return the same specification with some fields changed, checked like a new one."""
+        return type(self)(**{**dict(self), **(update or {})})
+
+    def to_json(self) -> str:
+        """Return the specification as JSON; ``from_json`` reads it back."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the specification that ``to_json`` wrote; SpecError if the text does not describe one."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise SpecError(one_sentence(error, cls)) from None
