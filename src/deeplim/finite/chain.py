@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.activations import Elementwise, load_function
+from deeplim.activations import Elementwise, Shaped
 from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_memory, check_seed
 from deeplim.finite.start import start
 from deeplim.finite.streams import stream_states
 from deeplim.inputs import Inputs, check_inputs, check_reference
+from deeplim.loading import load_function
+from deeplim.normalization import check_normalization
 from deeplim.parallel import in_threads
 from deeplim.paths import Paths, check_layers
+from deeplim.smoothness import normalised, normalised_scalar
 
 BATCH = 256
 """Networks handed to a thread at a time; it changes no number."""
@@ -34,17 +37,18 @@ def sample(
 ) -> Paths:
     """Return the covariances of networks first, first + 1, ... of a seed, ``networks`` of them, at the chosen layers.
 
-    The law is that of the network with its weight matrices, to rounding: for up to two inputs,
-    activations given by slopes and widths of 64 and more, rows are in single precision and their sums in double; all is
-    in double precision otherwise. Network i of a seed is always the same one, whatever the number of networks, threads
-    or recorded layers. 1 - rho keeps its relative precision however small it is. With more than two inputs, all are
-    followed through their differences to input 0, and two that are more than 1e9 times closer to each other than to
-    it are refused: put one of them first. For a function of yours, which cannot be divided by norms, a gap below
-    1e-14 times the squared relative difference of the two norms counts as parallel. ``progress`` is called with the
-    number of networks in each finished batch.
-    InputError for counts, seeds or layers out of range.
+    The law is that of the network with its weight matrices, to rounding: for up to two inputs, activations given by
+    slopes, widths of 64 and more and no normalization, rows are in single precision and their sums in double; all is in
+    double precision otherwise. Network i of a seed is always the same one, whatever the number of networks, threads or
+    recorded layers. 1 - rho keeps its relative precision however small it is. With more than two inputs, all are
+    followed through their differences to input 0, and two that are more than 1e9 times closer to each other than to it
+    are refused: put one of them first. For a function of yours, and in a normalized ResNet, a gap below 1e-14 times
+    the squared relative difference of the two norms counts as parallel. An input that rmsnorm or layernorm leaves 0 / 0
+    is dead, and so is its network. ``progress`` is called with the number of networks in each finished batch.
+    InputError for counts, seeds or layers out of range, and for batchnorm over one input.
     """
     check_inputs(inputs)
+    check_normalization(network, inputs)
     networks, seed = check_count("networks", networks), check_seed(seed)
     chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
     check_reference(inputs)
@@ -68,23 +72,36 @@ def sample(
 
 
 def how_computed(network: Network) -> str:
-    """Return how the network's activation is computed: 'slopes', 'compiled by Numba' or 'vectorised NumPy'."""
-    if not isinstance(network.activation, Elementwise):
-        return "slopes"
-    return "vectorised NumPy" if compiled_function(network.activation) is None else "compiled by Numba"
+    """Return how the network's layers are computed: 'slopes', 'compiled by Numba' or 'vectorised NumPy'."""
+    if _row_by_row(network):
+        return "vectorised NumPy"
+    return "slopes" if network.homogeneous else "compiled by Numba"
+
+
+def compiled_function(network: Network) -> Callable[[float], float] | None:
+    """Return phi of the network as a scalar function compiled by Numba; None for slopes, or when it cannot be."""
+    activation = network.activation
+    if isinstance(activation, Elementwise):
+        return _compiled(activation, 1.0)
+    if isinstance(activation, Shaped):
+        return _compiled(activation, activation.scale(network.width, network.depth))
+    return None
 
 
 @lru_cache(maxsize=32)
-def compiled_function(activation: Elementwise) -> Callable[[float], float] | None:
-    """Return the activation compiled to a scalar function by Numba, or None when it cannot be or then disagrees."""
+def _compiled(activation: Elementwise | Shaped, s: float) -> Callable[[float], float] | None:
     from numba import njit
 
     function = load_function(activation.function)
+    if isinstance(activation, Shaped):
+        shown, plain = normalised(function)[0], cast(Any, normalised_scalar(function))
+    else:
+        shown, plain = function, getattr(function, "scalar", function)
     at = np.linspace(-3.0, 3.0, 25)
     try:
-        plain: Any = njit(function) if hasattr(function, "__code__") else function
-        scalar: Any = njit(lambda x: float(plain(x)))
-        same = np.allclose([scalar(x) for x in at], function(at), rtol=1e-12, atol=1e-14)
+        inner: Any = njit(plain) if hasattr(plain, "__code__") else plain
+        scalar: Any = njit(lambda x: s * float(inner(x / s)))
+        same = np.allclose([scalar(x) for x in at], s * shown(at / s), rtol=1e-12, atol=1e-14)
     except Exception:  # Numba refuses a function in as many ways as it has passes; any of them means NumPy
         return None
     return scalar if same else None
@@ -92,11 +109,40 @@ def compiled_function(activation: Elementwise) -> Callable[[float], float] | Non
 
 def _runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
     """A function that fills norms and gaps with networks first, first + 1, ... of a seed."""
-    if isinstance(network.activation, Elementwise) and compiled_function(network.activation) is None:
+    if _row_by_row(network):
         from deeplim.finite.rowwise import run_rows
 
         return lambda seed, first, norms, gaps: run_rows(network, inputs, layers, seed, first, norms, gaps)
-    return _fused_runner(network, inputs, layers)
+    run = _fused_runner(network, inputs, layers)
+    return _with_unit_norms(run) if network.normalization == "rmsnorm" else run
+
+
+def _row_by_row(network: Network) -> bool:
+    """Whether NumPy computes the network: the fused kernel knows no normalization, and only functions that compile."""
+    if _only_norms_change(network):
+        return False
+    return network.normalization != "none" or not (network.homogeneous or compiled_function(network) is not None)
+
+
+def _only_norms_change(network: Network) -> bool:
+    """Whether the network is the one without normalization but for its norms, which are 1.
+
+    RMSNorm divides each input by a number, and a positively homogeneous MLP hands that number on. Before the activation
+    the correlations are the same too, but V^{aa} = (c/n) |phi(z/sigma)|^2 is random and not among what the kernel sums.
+    """
+    return (
+        isinstance(network, MLP)
+        and network.homogeneous
+        and (network.normalization, network.placement) == ("rmsnorm", "after-activation")
+    )
+
+
+def _with_unit_norms(run: Callable[..., None]) -> Callable[..., None]:
+    def with_unit_norms(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
+        run(seed, first, norms, gaps)
+        norms[~np.isneginf(norms)] = 0.0
+
+    return with_unit_norms
 
 
 def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
@@ -110,9 +156,9 @@ def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Calla
     steepest = max(map(abs, network.slopes)) if homogeneous else 1.0
     slopes = tuple(precision(slope / steepest) for slope in (network.slopes if homogeneous else (0.0, 0.0)))
     gain = network.gain * steepest**2 / network.width
-    skip, branch = (0.0, 1.0) if isinstance(network, MLP) else (network.skip, network.branch_scale)
+    skip, branch = (0.0, 1.0) if isinstance(network, MLP) else (network.skip_scale, network.branch_scale)
     largest = max(abs(skip), abs(branch)) if homogeneous else 1.0
-    phi = compiled_function(network.activation) if isinstance(network.activation, Elementwise) else None
+    phi = compiled_function(network)
     mlp, resnet = compile_kernels(inputs.count if single else 0, single, phi)
     begin = start(inputs, unit_norm=homogeneous)
     kept = 0 if isinstance(network, MLP) else network.width

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from deeplim.differences import in_coordinates
 from deeplim.inputs import Inputs
 
 
@@ -20,17 +21,7 @@ class Start(NamedTuple):
 
 
 def start(inputs: Inputs, *, unit_norm: bool) -> Start:
-    """Return where the chain starts; sizes and norms are formed without subtracting nearly equal numbers."""
+    """Return where the chain starts."""
     norm = np.ones(inputs.count) if unit_norm else np.exp(inputs.log_norm / 2)
-    # |x^a - x^b|^2 = (|x^a| - |x^b|)^2 + 2 |x^a| |x^b| (1 - rho)
-    distance = (norm[:, None] - norm) ** 2 + 2 * norm[:, None] * norm * inputs.gap
-    size = np.sqrt(distance[0])
-    safe = np.where(size > 0, size, 1.0)
-    matrix = (distance[:, :1] + distance[:1] - distance) / (2 * safe[:, None] * safe)
-    lean = ((norm - norm[0]) * (norm + norm[0]) - distance[0]) / (2 * safe)
-    matrix[0], matrix[:, 0] = lean, lean
-    matrix[0, 0] = norm[0] ** 2
-    with np.errstate(divide="ignore"):
-        log_size = np.log(size)
-    log_size[0] = 0.0
-    return Start(matrix[np.tril_indices(inputs.count)], log_size, inputs.log_norm.copy())
+    found = in_coordinates(norm, inputs.gap)
+    return Start(found.matrix[0][np.tril_indices(inputs.count)], found.log_size[0], inputs.log_norm.copy())

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.activations import Elementwise
 from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_seed
 from deeplim.inputs import Inputs
+from deeplim.normalization import check_normalization, normalize
 from deeplim.paths import Paths, check_layers
 
 _ROUNDING = 1e-28
@@ -27,8 +27,10 @@ def sample_weights(
 
     W_in has shape (n, m) and acts on a square root of the inputs' Gram matrix; every other W is n x n. 1 - rho is half
     the squared distance of the normalised states; below 1e-28 that is rounding, and the two inputs are taken to be
-    exactly parallel. O(n^2 m) a layer.
+    exactly parallel. An input whose states are all zero, or that a normalization leaves 0 / 0, is dead from there on.
+    O(n^2 m) a layer.
     """
+    check_normalization(network, inputs)
     networks, seed = check_count("networks", networks), check_seed(seed)
     chosen = check_layers(layers, network.depth)
     group = max(1, _WEIGHTS_AT_A_TIME // network.width**2)
@@ -55,8 +57,8 @@ def sample_weights(
 
 def activate(network: Network, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Return phi(z)."""
-    if isinstance(network.activation, Elementwise):
-        return network.activation.load()(z)
+    if not network.homogeneous:
+        return network.function(z)
     s_plus, s_minus = network.slopes
     return s_plus * np.maximum(z, 0) + s_minus * np.minimum(z, 0)
 
@@ -82,11 +84,29 @@ def _forward(network: Network, inputs: Inputs, networks: int, rng: np.random.Gen
         for layer in range(network.depth):
             if layer > 0:
                 z = rng.standard_normal((networks, n, n)) @ states[-1] / np.sqrt(n)
-            states.append(np.sqrt(c) * activate(network, z))
+            states.append(_bury(network, states[-1], np.sqrt(c) * _branch(network, z)))
         return states
     states = [z]
     for _ in range(network.depth):
         weights = rng.standard_normal((networks, n, n))
-        z = network.skip * z + network.branch_scale * np.sqrt(c / n) * weights @ activate(network, z)
+        added = _normalized("before-sum", network, np.sqrt(c / n) * weights @ _branch(network, z))
+        total = network.skip_scale * z + network.branch_scale * added
+        z = _bury(network, z, _normalized("after-sum", network, total))
         states.append(z)
     return states
+
+
+def _branch(network: Network, z: np.ndarray) -> np.ndarray:
+    return _normalized("after-activation", network, activate(network, _normalized("before-activation", network, z)))
+
+
+def _normalized(placement: str, network: Network, z: np.ndarray) -> np.ndarray:
+    return normalize(network.normalization, z) if network.placement == placement else z
+
+
+def _bury(network: Network, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The states after a layer, those of an input that has died kept at zero: batchnorm would give it life again."""
+    if network.normalization == "none":
+        return after
+    dead = ~before.any(axis=1) | np.isnan(after).any(axis=1)
+    return np.where(dead[:, None], 0.0, after)

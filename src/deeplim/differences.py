@@ -1,0 +1,214 @@
+"""Rows of a layer for a batch of networks, in difference coordinates: activation, normalization, norms and gaps.
+
+Coordinate 0 of a row is z^0 and coordinate a is (z^a - z^0) / r_a, r_a the size of that difference, so that all are of
+order one however close the inputs are, and no difference is formed by subtracting nearly equal numbers. In NumPy, with
+the axes (network, input, neuron): whatever is done to a network does not depend on those beside it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from deeplim.architecture import Network
+
+_LEAST = 1e-5
+"""Differences below this part of input 0's scale are taken over that much and rescaled: a derivative to 1e-10."""
+_COLLAPSED = 1e-14
+"""A square that is this part of what it is the difference of is 0 up to rounding."""
+_ROUNDING = 1e-28
+_SMALLEST_SIZE = 1e-280
+
+Array = Float[np.ndarray, "..."]
+
+
+class Rows(NamedTuple):
+    """The rows of a layer in difference coordinates, and log r_a (0 for input 0, minus infinity where parallel)."""
+
+    values: Float[np.ndarray, "network input neuron"]
+    log_size: Float[np.ndarray, "network input"]
+
+
+class Covariance(NamedTuple):
+    """The covariance of the coordinates, those of differences scaled to a diagonal of one, and log r_a."""
+
+    matrix: Float[np.ndarray, "network input input"]
+    log_size: Float[np.ndarray, "network input"]
+
+    def square_norms(self) -> Float[np.ndarray, "network input"]:
+        """Return V^{aa}; 0 where that is rounding."""
+        r = np.exp(self.log_size)
+        r[:, 0] = 0.0
+        first = self.matrix[:, :1, 0]
+        square = first + r * (2 * self.matrix[:, 0] + r)
+        return np.where(square > _COLLAPSED * (first + r * r), square, 0.0)
+
+    def log_gaps(self) -> Float[np.ndarray, "network pair"]:
+        """Return log(1 - rho) of every pair: minus infinity where parallel, NaN where a norm is 0 or infinite.
+
+        |z^a - z^b|^2 - (|z^a| - |z^b|)^2 = 2 |z^a| |z^b| (1 - rho), every term divided by the larger size squared.
+        """
+        norm, lean = np.sqrt(self.square_norms()), self.matrix[:, 0]
+        b, a = np.triu_indices(norm.shape[1], 1)
+        log_size = self.log_size.copy()
+        log_size[:, 0] = -np.inf
+        largest = np.maximum(log_size[:, a], log_size[:, b])
+        shift = np.where(np.isneginf(largest), 0.0, largest)
+        r, k_a, k_b = np.exp(largest), np.exp(log_size[:, a] - shift), np.exp(log_size[:, b] - shift)
+        norm_a, norm_b = norm[:, a], norm[:, b]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance = k_a**2 + k_b**2 - 2 * k_a * k_b * self.matrix[:, a, b]
+            radial = (2 * (k_a * lean[:, a] - k_b * lean[:, b]) + r * (k_a**2 - k_b**2)) / (norm_a + norm_b)
+            rest = distance - radial**2
+            parallel = rest <= _COLLAPSED * np.where(b == 0, distance, k_a**2 + k_b**2)
+            found = np.where(parallel, -np.inf, 2 * shift + np.log(rest / (2 * norm_a * norm_b)))
+        lost = ~(norm > 0).all(axis=1) | ~np.isfinite(norm).all(axis=1)
+        found[lost] = np.nan
+        return found
+
+
+def in_coordinates(norm: Float[np.ndarray, " input"], gap: Float[np.ndarray, "input input"]) -> Covariance:
+    """Return inputs of these norms |x^a| and gaps 1 - rho in difference coordinates, as a batch of one.
+
+    |x^a - x^b|^2 = (|x^a| - |x^b|)^2 + 2 |x^a| |x^b| (1 - rho): nearly equal numbers are never subtracted.
+    """
+    distance = (norm[:, None] - norm) ** 2 + 2 * norm[:, None] * norm * gap
+    size = np.sqrt(distance[0])
+    safe = np.where(size > 0, size, 1.0)
+    matrix = (distance[:, :1] + distance[:1] - distance) / (2 * safe[:, None] * safe)
+    lean = ((norm - norm[0]) * (norm + norm[0]) - distance[0]) / (2 * safe)
+    matrix[0], matrix[:, 0] = lean, lean
+    matrix[0, 0] = norm[0] ** 2
+    with np.errstate(divide="ignore"):
+        log_size = np.log(size)
+    log_size[0] = 0.0
+    return Covariance(matrix[None], log_size[None])
+
+
+def correlate(covariance: Covariance, normals: Float[np.ndarray, "network input neuron"]) -> Rows:
+    """Return Gaussian rows of this covariance, made of independent standard normals."""
+    return Rows(_factorise(covariance.matrix) @ normals, covariance.log_size)
+
+
+def _factorise(matrix: Array) -> Array:
+    """The lower triangular Cholesky factors of positive semi-definite matrices; null directions give 0."""
+    left, factor = matrix.copy(), np.zeros_like(matrix)
+    for k in range(matrix.shape[1]):
+        pivot = left[:, k, k]
+        kept = pivot > _COLLAPSED * matrix[:, k, k]
+        root = np.sqrt(np.where(kept, pivot, 1.0))
+        column = np.where(kept[:, None], left[:, k:, k] / root[:, None], 0.0)
+        factor[:, k:, k] = column
+        left[:, k:, k:] -= column[:, :, None] * column[:, None, :]
+    return factor
+
+
+def measure(rows: Rows) -> tuple[Covariance, Rows]:
+    """Return the mean over neurons of row row^T, and the rows, with the size of every difference taken out."""
+    values = rows.values
+    matrix = values @ values.transpose(0, 2, 1) / values.shape[2]
+    factor = np.sqrt(matrix.diagonal(axis1=1, axis2=2))
+    factor[:, 0] = 1.0
+    inverse = np.divide(1.0, factor, out=np.zeros_like(factor), where=factor > 0)
+    with np.errstate(divide="ignore"):
+        log_size = rows.log_size + np.log(factor)
+    return Covariance(matrix * inverse[:, :, None] * inverse[:, None, :], log_size), Rows(
+        values * inverse[:, :, None], log_size
+    )
+
+
+def scaled(covariance: Covariance, factor: float) -> Covariance:
+    """Return ``factor`` times a covariance."""
+    root, matrix = np.sqrt(factor), covariance.matrix.copy()
+    matrix[:, 0] *= root
+    matrix[:, :, 0] *= root
+    log_size = covariance.log_size + np.log(root)
+    log_size[:, 0] = 0.0
+    return Covariance(matrix, log_size)
+
+
+def add(kept: Rows, skip: float, added: Rows, branch: float) -> Rows:
+    """Return skip times some rows plus branch times others."""
+    with np.errstate(divide="ignore"):
+        sizes = [kept.log_size + np.log(abs(skip)), added.log_size + np.log(abs(branch))]
+    largest = np.maximum(*sizes)
+    largest[:, 0] = 0.0
+    safe = np.where(np.isneginf(largest), 0.0, largest)
+    first, second = (np.exp(size - safe)[:, :, None] for size in sizes)
+    return Rows(np.sign(skip) * first * kept.values + np.sign(branch) * second * added.values, largest)
+
+
+def activate(network: Network, rows: Rows) -> Rows:
+    """Return phi of the rows, in the same sizes."""
+    z, x = rows.values[:, :1], rows.values[:, 1:]
+    r = np.exp(rows.log_size[:, 1:, None])
+    out = np.empty_like(rows.values)
+    if network.homogeneous:
+        s_plus, s_minus = network.slopes
+        here = np.where(z < 0, s_minus, s_plus)
+        there = np.where(z + r * x < 0, s_minus, s_plus)
+        np.multiply(here, z, out=out[:, :1])
+        # s' x + (s' - s) z / r, with s, s' the slopes at the two ends
+        np.add(there * x, (there - here) * z / np.maximum(r, _SMALLEST_SIZE), out=out[:, 1:])
+        return Rows(out, rows.log_size)
+    phi = network.function
+    least = _LEAST * np.sqrt(np.mean(z * z, axis=2, keepdims=True))
+    used = np.maximum(r, np.maximum(least, _SMALLEST_SIZE))
+    low = z - 0.5 * (used - r) * x
+    out[:, :1] = phi(z.ravel()).reshape(z.shape)
+    ends = [phi(end.ravel()).reshape(x.shape) for end in (low + used * x, low)]
+    np.divide(ends[0] - ends[1], used, out=out[:, 1:])
+    return Rows(out, rows.log_size)
+
+
+def normalize(kind: str, rows: Rows) -> tuple[Rows, Bool[np.ndarray, " network"]]:
+    """Return N of the rows, and which networks are lost to 0 / 0, in some input that is zero in every neuron."""
+    if kind == "none":
+        return rows, np.zeros(len(rows.values), dtype=bool)
+    if kind == "batchnorm":
+        return _over_inputs(rows), np.zeros(len(rows.values), dtype=bool)
+    return _over_neurons(rows, centred=kind == "layernorm")
+
+
+def _over_neurons(rows: Rows, *, centred: bool) -> tuple[Rows, Bool[np.ndarray, " network"]]:
+    """RMSNorm, and LayerNorm when centred.
+
+    With sigma_a^2 = |z^a|^2 / n = sigma_0^2 + r_a q_a, q_a = (2 <z^0, x^a> + r_a |x^a|^2) / n, the difference of
+    z^a / sigma_a and z^0 / sigma_0 is r_a (x^a - z^0 q_a / (sigma_0 (sigma_0 + sigma_a))) / sigma_a: nothing cancels.
+    """
+    values = rows.values
+    before = np.mean(values[:, 0] ** 2, axis=1)
+    if centred:
+        values = values - values.mean(axis=2, keepdims=True)
+    z, x = values[:, :1], values[:, 1:]
+    r = np.exp(rows.log_size[:, 1:, None])
+    first = np.mean(z * z, axis=2, keepdims=True)
+    own = np.mean(x * x, axis=2, keepdims=True)
+    change = 2 * np.mean(z * x, axis=2, keepdims=True) + r * own
+    square = np.mean((z + r * x) ** 2, axis=2, keepdims=True)
+    lost = (first[:, 0, 0] <= _ROUNDING * before) | (square <= _ROUNDING * (first + r * r * own)).any(axis=(1, 2))
+    safe = lost[:, None, None]
+    sigma_0, sigma = np.sqrt(np.where(safe, 1.0, first)), np.sqrt(np.where(safe, 1.0, square))
+    out = np.empty_like(values)
+    np.divide(z, sigma_0, out=out[:, :1])
+    across = x - z * (change / (sigma_0 * (sigma_0 + sigma)))
+    # What is left of a difference along z^0, as where a single neuron is active, is rounding.
+    left = np.mean(across * across, axis=2, keepdims=True)
+    np.divide(across, np.where(left > _COLLAPSED * own, sigma, np.inf), out=out[:, 1:])
+    return Rows(out, rows.log_size), lost
+
+
+def _over_inputs(rows: Rows) -> Rows:
+    """BatchNorm: z^a less its mean over a depends on the differences alone, in units of the largest of them.
+
+    A neuron that is the same for every input gives 0.
+    """
+    x = rows.values[:, 1:]
+    largest = rows.log_size[:, 1:].max(axis=1, keepdims=True)
+    log_ratio = rows.log_size - np.where(np.isneginf(largest), 0.0, largest)
+    log_ratio[:, 0] = 0.0
+    from_first = np.exp(log_ratio[:, 1:, None]) * x
+    mean = from_first.sum(axis=1, keepdims=True) / (x.shape[1] + 1)
+    square = (mean**2 + ((from_first - mean) ** 2).sum(axis=1, keepdims=True)) / (x.shape[1] + 1)
+    inverse = np.divide(1.0, np.sqrt(square), out=np.zeros_like(square), where=square > 0)
+    return Rows(np.concatenate([-mean, x], axis=1) * inverse, log_ratio)
