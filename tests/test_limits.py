@@ -13,10 +13,10 @@ from deeplim.finite import chain
 from deeplim.gaussian import nuhat
 from deeplim.inputs import digits, gram
 from deeplim.limits.covariance_ode import CovarianceODE
-from deeplim.limits.covariance_sde import CovarianceSDE, sample_correlation
+from deeplim.limits.covariance_sde import CovarianceSDE
 from deeplim.limits.flow import flow_clock, gap_at, nuhat_flow
 from deeplim.limits.infinite_width import InfiniteWidth
-from deeplim.limits.integrators import correlation_paths, covariance_paths
+from deeplim.limits.sde import sample_correlation
 from deeplim.limits.unshaped_sde import UnshapedSDE
 
 PAIR = gram(correlation=0.3)
@@ -233,62 +233,6 @@ def test_linear_network_has_closed_second_moments():
             assert z_of_mean(v[:, a, b], start[a, b]) < SIGMAS
             for c in range(3):
                 assert z_of_mean(v[:, a, b] * v[:, c, a], m[a, b, c, a]) < SIGMAS
-
-
-def _squared_correlations(steps: int, seed: int, samples: int = 400_000) -> np.ndarray:
-    """rho_1^2 from rho_0 = 0.3 with gamma = 0.36, in this many equal steps."""
-    rng = np.random.default_rng(seed)
-    norms, gaps = np.empty((samples, 1, 2)), np.empty((samples, 1, 1))
-    lengths, recorded = np.full(steps, 1 / steps), np.array([steps])
-    normals, coins = rng.standard_normal((samples, steps, 3)), rng.random((samples, steps)) < 0.5
-    covariance_paths(PAIR.log_norm, PAIR.gap, lengths, recorded, 0.36, normals, coins, norms, gaps)
-    return (1 - gaps[:, 0, 0]) ** 2
-
-
-def test_covariance_steps_are_of_second_weak_order():
-    fine, half, whole = (_squared_correlations(steps, seed) for steps, seed in ((8, 1), (2, 2), (1, 3)))
-    errors = [abs(coarse.mean() - fine.mean()) for coarse in (half, whole)]
-    noise = [np.hypot(coarse.std(), fine.std()) / np.sqrt(len(fine)) for coarse in (half, whole)]
-    assert errors[1] > 2 * SIGMAS * noise[1], "the coarse step must show an error for its order to be measured"
-    # Halving the step divides the error by four; a first-order scheme would leave half of it.
-    assert errors[0] + 2 * noise[0] < errors[1] / 2 - noise[1]
-
-
-@pytest.mark.parametrize("count", [2, 3, 8, 16])
-def test_no_step_of_any_size_leaves_the_covariances(count: int):
-    rng = np.random.default_rng(count)
-    for trial in range(1000):
-        rank = rng.integers(1, count + 1)
-        x = rng.standard_normal((count, rank)) * 10.0 ** rng.integers(-6, 2, size=rank) + rng.standard_normal(rank)
-        x /= np.linalg.norm(x, axis=1, keepdims=True)
-        gap = np.maximum(np.sum((x[:, None] - x[None]) ** 2, axis=2) / 2, 1e-300)
-        h, strength = float(rng.choice([0.01, 0.1, 0.5, 3.0])), float(rng.choice([0.0, 0.3, 5.0]))
-        normals = rng.standard_normal((1, 1, count * (count + 1) // 2))
-        norms, gaps = np.empty((1, 1, count)), np.empty((1, 1, count * (count - 1) // 2))
-        covariance_paths(
-            rng.standard_normal(count), gap, np.array([h]), np.array([1]), strength, normals,
-            np.array([[trial % 2 == 0]]), norms, gaps,
-        )  # fmt: skip
-        assert np.isfinite(norms).all()
-        assert (gaps > 0).all()
-        assert (gaps <= 2).all()
-        rho = np.eye(count)
-        first, second = np.triu_indices(count, 1)
-        rho[second, first] = 1 - gaps[0, 0]
-        assert np.linalg.eigvalsh(rho, UPLO="L").min() > -1e-12 * count
-
-
-@pytest.mark.parametrize("start", [1e-300, 1e-8, 1.0, 1.999, 2.0])
-@pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])
-@pytest.mark.parametrize("strength", [0.0, 0.3, 50.0])
-def test_no_correlation_step_of_any_size_leaves_the_interval(start: float, noise: float, strength: float):
-    normals = np.random.default_rng(0).standard_normal((200, 3)) * 5
-    gaps = np.empty((200, 2))
-    correlation_paths(start, np.array([0.01, 0.5, 3.0]), np.array([1, 3]), strength, noise, normals, gaps)
-    assert (gaps > 0).all()
-    assert (gaps <= 2).all()
-    if noise == 0:
-        assert (gaps <= start * (1 + 1e-9)).all()  # nuhat only ever brings inputs together
 
 
 def test_exact_shaped_networks_agree_with_the_sde():

@@ -50,6 +50,11 @@ class AbstractLimit(ABC):
     def parameters(self) -> dict[str, float]:
         """The limit's parameters at this network, by the names that stand in its equation."""
 
+    @property
+    def advice(self) -> str | None:
+        """What a user should know of this network before trusting its depth, in one sentence; None when nothing."""
+        return None
+
     @abstractmethod
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         """Return the paths at increasing times on the limit's clock; arguments are already checked."""
@@ -81,11 +86,18 @@ class AbstractLimit(ABC):
         check_memory(samples, len(chosen), inputs.count)
         return self._sample(inputs, time, samples, seed)
 
-    def _paths(self, log_norm: np.ndarray, log_gap: np.ndarray, time: np.ndarray, inputs: Inputs) -> Paths:
+    def _paths(
+        self,
+        log_norm: np.ndarray,
+        log_gap: np.ndarray,
+        time: np.ndarray,
+        inputs: Inputs,
+        alive: np.ndarray | None = None,
+    ) -> Paths:
         return Paths(
             log_norm=log_norm,
             log_gap=log_gap,
-            alive=np.ones(log_norm.shape[:2], dtype=bool),
+            alive=np.ones(log_norm.shape[:2], dtype=bool) if alive is None else alive,
             time=time,
             clock=self.clock,
             names=inputs.names,

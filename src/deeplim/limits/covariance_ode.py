@@ -1,18 +1,22 @@
 """The covariance ODE: the common limit of the d^(-1/2) ResNet and of the MLP shaped at the rate of its depth."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.activations import ShapedReLU
-from deeplim.architecture import MLP, Network, ResNet
+from deeplim.activations import Shaped, ShapedReLU
+from deeplim.architecture import MLP, NORM_PRESERVING, Network, ResNet
 from deeplim.errors import LimitError
 from deeplim.gaussian import slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
+from deeplim.limits.covariance_sde import is_linear
+from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.flow import nuhat_flow
-from deeplim.limits.infinite_width import Pairs, kernel_map
+from deeplim.limits.kernels import SMALLEST_GAP, kernel_map
+from deeplim.limits.speeds import Course, Pairs, Speed, added_speed, follow, gap_speed, smooth_speed
 from deeplim.paths import Paths
 
 
@@ -21,9 +25,12 @@ class CovarianceODE(AbstractLimit):
     """d rho / ds = gamma nuhat(rho), s = layer/depth, as width and then depth grow (depth much smaller than width).
 
     ResNet with branch a / sqrt(depth): dV = a^2 K(V) ds, so V^{aa} grows like e^{a^2 s} and gamma = a^2 kappa
-    (1/pi for ReLU, a = 1). MLP with ReLU shaped at the rate of the depth: V^{aa} is constant and
-    gamma = (c_+ - c_-)^2 / (2 pi). The two are one equation when (c_+ - c_-)^2 = 2 a^2 (for ReLU in the ResNet).
-    Source: Li & Nica 2023, first result; solved in closed form through the clock of ``deeplim.limits.flow``.
+    (1/pi for ReLU, a = 1); with a norm-preserving skip dV = a^2 (K(V) - V) ds, and the same gamma. MLP with ReLU shaped
+    at the rate of the depth: V^{aa} is constant and gamma = (c_+ - c_-)^2 / (2 pi). The two are one equation when
+    (c_+ - c_-)^2 = 2 a^2 (for ReLU in the ResNet). Other activations, smooth shaping and normalization change the
+    drift and nothing else: K is then the branch's kernel with its normalization, and an MLP follows the drift of its
+    SDE without the noise. Source: Li & Nica 2023, first result; with two slopes and no centring it is solved in closed
+    form through the clock of ``deeplim.limits.flow``.
     """
 
     name = "ode"
@@ -41,72 +48,132 @@ class CovarianceODE(AbstractLimit):
     @staticmethod
     def why_not(network: Network) -> str | None:
         """Return None for a ResNet with branch a/sqrt(depth), and for an MLP shaped at the rate of its depth."""
-        if isinstance(network, MLP):
-            if isinstance(network.activation, ShapedReLU) and network.activation.rate == "depth":
-                return None
-            return (
-                "an MLP follows an ODE in layer/depth only when its ReLU is shaped at the rate of the depth "
-                f"(s± = 1 + c±/sqrt(depth)); this one has {network.activation}."
-            )
-        if isinstance(network.activation, ShapedReLU):
-            return "the residual branch is scaled down already; shaping its activation too leaves nothing but the skip."
-        if network.skip != 1 or network.branch_factor is None:
-            return (
-                "a ResNet follows an ODE when its skip is 1 and its branch is a/sqrt(depth); "
-                f"here skip = {network.skip:g} and branch = {network.branch}."
-            )
-        return None
+        if network.normalization == "batchnorm":
+            return "batchnorm acts across the inputs, so that no equation of pairs is closed; draw exact networks."
+        return _why_no_mlp(network) if isinstance(network, MLP) else _why_no_resnet(network)
 
     @property
     def parameters(self) -> dict[str, float]:
-        """gamma, for an activation given by slopes; the growth rate a^2 of its log norm, for a ResNet."""
+        """gamma, or p and q of smooth shaping; the growth rate of the log norm, for a ResNet without normalization."""
         network = self.network
         if isinstance(network, ResNet):
-            growth = _branch_factor(network) ** 2
-            found = {"growth": growth}
-            if network.homogeneous:
-                found["gamma"] = growth * slope_kernel_strength(*network.slopes)
+            square = _branch_square(network)
+            free = network.skip == 1 and network.normalization == "none"
+            found = {"growth": square} if free else {"branch": square}
+            if network.homogeneous and not _centred(network):
+                found["gamma"] = square * slope_kernel_strength(*network.slopes)
             return found
-        activation = network.activation
-        assert isinstance(activation, ShapedReLU)
-        return {"gamma": (activation.c_plus - activation.c_minus) ** 2 / (2 * np.pi)}
+        if isinstance(network.activation, Shaped):
+            p, q = _strengths(network.activation)
+            return {"p": p, "q": q, "beta": 3 * p + 2 * q} if network.normalization == "none" else {"p": p}
+        return {"gamma": _gamma(network)}
 
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
+        network = self.network
         pairs = np.triu_indices(inputs.count, 1)
-        if not self.network.homogeneous:
-            log_norm, gap = self._integrate(inputs, time, pairs)
+        held = network.normalization != "none" and (isinstance(network, MLP) or network.placement == "after-sum")
+        begin = np.zeros(inputs.count) if held else inputs.log_norm
+        gap = inputs.gap[pairs]
+        end = self._explosion(begin)
+        before = time[time < end]
+        if self._closed:
+            course = self._closed_form(begin, gap, before)
         else:
-            parameters = self.parameters
-            log_norm = inputs.log_norm + parameters.get("growth", 0.0) * time[:, None]
-            gap = nuhat_flow(inputs.gap[pairs], parameters["gamma"] * time[:, None])
-        return self._paths(log_norm[None], np.log(gap)[None], time, inputs)
+            course = follow(self._speed(pairs), begin, np.maximum(gap, SMALLEST_GAP), before)
+        norms = np.full((1, len(time), inputs.count), np.inf)
+        gaps = np.full((1, len(time), len(gap)), np.nan)
+        norms[0, : len(before)], gaps[0, : len(before)] = course.log_norm, course.gap
+        if held:
+            norms[:, time == 0] = inputs.log_norm
+        return self._paths(norms, np.log(gaps), time, inputs, alive=(time < end)[None])
 
-    def _integrate(self, inputs: Inputs, time: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-        """dV = a^2 K(V) ds for any activation, by DOP853 to 1e-9, with the kernel from quadrature."""
-        from scipy.integrate import solve_ivp
+    @property
+    def _closed(self) -> bool:
+        """Whether d rho / ds = gamma nuhat(rho) and log norms are linear in s."""
+        network = self.network
+        return network.homogeneous and network.normalization == "none"
 
-        network, m = self.network, inputs.count
-        assert isinstance(network, ResNet)
-        square = _branch_factor(network) ** 2
+    def _closed_form(self, log_norm: np.ndarray, gap: np.ndarray, time: np.ndarray) -> Course:
+        parameters = self.parameters
+        grown = log_norm + parameters.get("growth", 0.0) * time[:, None]
+        return Course(grown, nuhat_flow(gap, parameters["gamma"] * time[:, None]))
 
-        def speed(_: float, state: np.ndarray) -> np.ndarray:
-            log_norm, gap = state[:m], np.minimum(np.exp(state[m:]), 2.0)
-            log_new, gap_new = kernel_map(network, log_norm, gap, pairs)
-            growth = square * np.exp(log_new - log_norm)
-            first, second = growth[pairs[0]], growth[pairs[1]]
-            # rho' = sqrt(growth_a growth_b) rho_new - rho (growth_a + growth_b) / 2, written in gaps
-            apart = (np.sqrt(first) - np.sqrt(second)) ** 2 / 2
-            turn = apart + np.sqrt(first * second) * gap_new - gap * (first + second) / 2
-            return np.concatenate([growth, turn / gap])
+    def _explosion(self, log_norm: np.ndarray) -> float:
+        """When the largest norm of smooth shaping leaves every bound, v' = beta v (v - 1); infinity if it does not."""
+        beta, largest = self.parameters.get("beta", 0.0), float(log_norm.max())
+        return -np.log(-np.expm1(-largest)) / beta if beta > 0 and largest > 0 else np.inf
 
-        begin = np.concatenate([inputs.log_norm, np.log(inputs.gap[pairs])])
-        end = max(float(time[-1]), 1e-9)
-        solved = solve_ivp(speed, (0, end), begin, method="DOP853", t_eval=time, rtol=1e-9, atol=1e-12)
-        if not solved.success:
-            raise LimitError(f"the covariance ODE could not be solved for {network.activation}: {solved.message}.")
-        return solved.y[:m].T, np.exp(solved.y[m:].T)
+    def _speed(self, pairs: Pairs) -> Speed:
+        network = self.network
+        if isinstance(network, ResNet):
+            keeps = "norms on average" if network.skip == NORM_PRESERVING else "nothing"
+            keeps = "norms" if network.normalization != "none" and network.placement == "after-sum" else keeps
+            return added_speed(
+                partial(kernel_map, network, pairs=pairs), _branch_square(network), keeps=keeps, pairs=pairs
+            )
+        if isinstance(network.activation, Shaped):
+            p, q = _strengths(network.activation)
+            if network.normalization == "none":
+                return smooth_speed(p, q, pairs)
+            law, strength = (CENTRED_SQUARE if _centred(network) else QUADRATIC), p
+        else:
+            law, strength = (CENTRED_NUHAT if _centred(network) else NUHAT), _gamma(network)
+        return lambda log_norm, gap: (0.0 * log_norm, strength * gap_speed(law, gap))
 
 
-def _branch_factor(network: ResNet) -> float:
-    assert network.branch_factor is not None
-    return network.branch_factor
+def _why_no_mlp(network: MLP) -> str | None:
+    activation = network.activation
+    if is_linear(network) or not isinstance(activation, ShapedReLU | Shaped) or activation.rate != "depth":
+        return (
+            "an MLP follows an ODE in layer/depth only when its activation is shaped at the rate of the depth "
+            f"(s± = 1 + c±/sqrt(depth), or a sqrt(depth)); this one has {activation}."
+        )
+    if activation.exponent != 0.5:
+        way = "vanishes" if activation.exponent > 0.5 else "grows without bound"
+        return f"its drift exists for shaping at the exponent 1/2; at {activation.exponent:g} it {way} with the depth."
+    return None
+
+
+def _why_no_resnet(network: ResNet) -> str | None:
+    if isinstance(network.activation, ShapedReLU | Shaped):
+        return "the residual branch is scaled down already; shaping its activation too leaves nothing but the skip."
+    alpha = network.branch_exponent
+    if network.branch_factor is not None and alpha != 0.5:
+        if alpha < 0.5:
+            return (
+                f"a branch of a/depth^{alpha:g} adds up to more than any ODE as the depth grows: the norm explodes and "
+                "inputs align; at alpha = 1/2 there is a limit."
+            )
+        return (
+            f"a branch of a/depth^{alpha:g} adds up to nothing as the depth grows: the covariance freezes at its "
+            "inputs', and the network computes little more than its skip; at alpha = 1/2 there is a limit."
+        )
+    if network.branch_factor is None:
+        return (
+            "a ResNet follows an ODE when its branch is a/sqrt(depth); this branch keeps the size "
+            f"{network.branch_scale:g} at every depth."
+        )
+    if network.skip not in (1, NORM_PRESERVING):
+        return f"a ResNet follows an ODE when its skip is 1 or norm-preserving; here skip = {network.skip}."
+    return None
+
+
+def _centred(network: Network) -> bool:
+    return network.normalization == "layernorm" and network.placement == "after-activation"
+
+
+def _strengths(activation: Shaped) -> tuple[float, float]:
+    """p and q of smooth shaping in layer/depth."""
+    phi = activation.derivatives
+    return phi.second**2 / (4 * activation.a**2), phi.third / (2 * activation.a**2)
+
+
+def _gamma(network: Network) -> float:
+    assert isinstance(network.activation, ShapedReLU)
+    return (network.activation.c_plus - network.activation.c_minus) ** 2 / (2 * np.pi)
+
+
+def _branch_square(network: ResNet) -> float:
+    if network.branch_factor is None:
+        raise LimitError(f"the branch of {network} has no factor a.")
+    return network.branch_factor**2

@@ -1,52 +1,25 @@
 """Structure-preserving steps of second weak order for the covariance and correlation SDEs.
 
-Both are split (Strang): half a step of drift, a step of noise, half a step of drift.
+All are split (Strang): half a step of drift, a step of noise, half a step of drift. The drifts are those of
+``deeplim.limits.drifts``.
 
-Drift, d rho / dt = strength nuhat(rho) on every pair: a two-stage strong-stability-preserving Runge-Kutta step, that is
-an average of compositions of the exact infinite-width layer rho -> rho + a nuhat(rho). For a <= 2/pi that layer is a
-power series in rho with non-negative coefficients, so it keeps correlation matrices positive semi-definite (Schur) and
-the average does too; longer steps are divided.
-
-Noise, Cov(dV^{ab}, dV^{cd}) = V^{ac} V^{bd} + V^{ad} V^{bc}: the process is invariant under V -> Q V Q^T, so with
-V = T T^T, T lower triangular, it is dT = T dN for a Brownian motion N with drift on lower triangular matrices,
-Stratonovich drift -i/2 on the i-th diagonal entry (i = 1, ...), variance 1/2 on the diagonal and 1 below. The step is
-that of Ninomiya & Victoir (2008): exact flows of the single directions, in one order or the reverse with probability
-1/2. V stays positive semi-definite because it is T T^T, and one diagonal entry alone is exactly log-normal.
+Noise, Cov(dV^{ab}, dV^{cd}) = noise (V^{ac} V^{bd} + V^{ad} V^{bc}) dt: the process is invariant under V -> Q V Q^T, so
+with V = T T^T, T lower triangular, it is dT = T dN for a Brownian motion N with drift on lower triangular matrices, at
+noise 1 of Stratonovich drift -i/2 on the i-th diagonal entry (i = 1, ...), variance 1/2 on the diagonal and 1 below.
+The step is that of Ninomiya & Victoir (2008): exact flows of the single directions, in one order or the reverse with
+probability 1/2. V stays positive semi-definite because it is T T^T, and one diagonal entry alone is exactly log-normal.
+Another noise strength is another length of step.
 """
 
 import numpy as np
 from numba import njit
 
-_LONGEST_LAYER = 0.3
-"""Longest drift layer: below 1/pi, where rho -> rho + a nuhat(rho) also increases, and below 2/pi (Schur)."""
+from deeplim.limits.drifts import SMALLEST_GAP, SMOOTH, gap_drift, piece, smooth_drift
+
 _NULL = 1e-14
-_SMALLEST_GAP = 1e-300
-
-_piece = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
 
-@_piece
-def _nuhat(gap):
-    """sin t - t cos t at 1 - cos t = gap, by its series for small angles."""
-    t = 2 * np.arcsin(np.sqrt(min(gap / 2, 1.0)))
-    if gap > 1e-3:
-        return np.sin(t) - t * np.cos(t)
-    square = t * t
-    return t * square / 3 * (1 - square / 10 * (1 - square / 28 * (1 - square / 54)))
-
-
-@_piece
-def drift_step(gap, amount):
-    """The gap after d rho / da = nuhat(rho) for a time ``amount``, to second order, in (0, 2] whatever the amount."""
-    layers = max(1, int(np.ceil(amount / _LONGEST_LAYER)))
-    a = amount / layers
-    for _ in range(layers):
-        once = gap - a * _nuhat(gap)
-        gap = (gap + once - a * _nuhat(once)) / 2
-    return max(gap, _SMALLEST_GAP)
-
-
-@_piece
+@piece
 def _coordinates(m, gap, size, matrix):
     """The Gram matrix of (u_0, (u_a - u_0) / r_a) for unit vectors with these gaps; nothing cancels."""
     matrix[0, 0] = 1.0
@@ -58,7 +31,7 @@ def _coordinates(m, gap, size, matrix):
         matrix[a, a] = 1.0
 
 
-@_piece
+@piece
 def _factorise(m, matrix):
     """Replace the lower triangle of a positive semi-definite matrix by its Cholesky factor; null directions give 0."""
     for a in range(m):
@@ -72,7 +45,7 @@ def _factorise(m, matrix):
                 matrix[a, b] = total / matrix[b, b] if matrix[b, b] > 0 else 0.0
 
 
-@_piece
+@piece
 def _noise(m, factor, h, normals, forward):
     """Multiply the triangular factor on the right by one random step of the triangular group."""
     for turn in range(2):
@@ -92,7 +65,7 @@ def _noise(m, factor, h, normals, forward):
                     factor[a, j] += z * factor[a, i]
 
 
-@_piece
+@piece
 def _damp(m, factor, duration):
     """The drift -i/2 of the logarithm of the i-th diagonal entry, i = 1, ..., m."""
     for i in range(m):
@@ -101,7 +74,7 @@ def _damp(m, factor, duration):
             factor[a, i] *= scale
 
 
-@_piece
+@piece
 def _read(m, factor, size, log_norm, gap, new):
     """Norms and gaps from the factor T in coordinates (u_0, (u_a - u_0) / r_a), as differences of unit vectors."""
     total = factor[0, 0] ** 2
@@ -124,30 +97,48 @@ def _read(m, factor, size, log_norm, gap, new):
             for k in range(a + 1):
                 difference = new[a, k] - (new[b, k] if b > 0 and k <= b else 0.0)
                 distance += difference**2
-            gap[a, b] = min(max(distance / 2, _SMALLEST_GAP), 2.0)
+            gap[a, b] = min(max(distance / 2, SMALLEST_GAP), 2.0)
 
 
-@_piece
-def covariance_step(m, h, strength, normals, forward, log_norm, gap, size, matrix, new):
-    """Advance log norms (m,) and gaps (lower triangle of (m, m)) by one step of length h, in place.
+@piece
+def covariance_noise(m, h, normals, forward, log_norm, gap, size, matrix, new):
+    """Advance log norms (m,) and gaps (lower triangle of (m, m)) by the noise of a step of length h, in place.
 
     normals: m (m + 1) / 2 standard normals; forward: a fair coin; size, matrix, new: work space.
     """
-    for a in range(1, m):
-        for b in range(a):
-            gap[a, b] = drift_step(gap[a, b], strength * h / 2)
     _coordinates(m, gap, size, matrix)
     _factorise(m, matrix)
     _damp(m, matrix, h / 2)
     _noise(m, matrix, h, normals, forward)
     _damp(m, matrix, h / 2)
     _read(m, matrix, size, log_norm, gap, new)
+
+
+@piece
+def _drift(m, law, p, q, duration, log_norm, gap, work):
+    """Follow the drift for a time; return when it exploded, or -1."""
+    if law == SMOOTH:
+        return smooth_drift(m, p, q, duration, log_norm, gap, work)
     for a in range(1, m):
         for b in range(a):
-            gap[a, b] = drift_step(gap[a, b], strength * h / 2)
+            gap[a, b] = gap_drift(law, gap[a, b], p * duration)
+    return -1.0
 
 
-@_piece
+@piece
+def _step(m, law, p, q, noise, normalised, h, normals, forward, log_norm, gap, size, matrix, new, work):
+    """One whole step, in place; returns when within it the path exploded, or -1."""
+    time = _drift(m, law, p, q, h / 2, log_norm, gap, work)
+    if time >= 0:
+        return time
+    covariance_noise(m, h * noise, normals, forward, log_norm, gap, size, matrix, new)
+    if normalised:
+        log_norm[:] = 0.0
+    time = _drift(m, law, p, q, h / 2, log_norm, gap, work)
+    return h / 2 + time if time >= 0 else -1.0
+
+
+@piece
 def _write(m, now, apart, norms, gaps, path, layer):
     """Record one path at one layer; loops, since assigning slices takes Numba two seconds to compile."""
     pair = 0
@@ -159,39 +150,50 @@ def _write(m, now, apart, norms, gaps, path, layer):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def covariance_paths(log_norm, gap, steps, recorded, strength, normals, coins, norms, gaps):
-    """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of the covariance SDE.
+def covariance_paths(log_norm, gap, steps, recorded, dynamics, normals, coins, norms, gaps, explosions):
+    """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of a covariance SDE.
 
-    steps: the length of every step; recorded: how many steps come before each recorded layer; normals: (path, step,
-    m (m + 1) / 2); coins: (path, step).
+    steps: the length of every step; recorded: how many steps come before each recorded layer; dynamics: (law, p, q,
+    noise, normalised), a drift with its strengths, the noise strength and whether norms are held at one; normals:
+    (path, step, m (m + 1) / 2); coins: (path, step). explosions (path) is filled with the time of explosion, infinity
+    where there is none; from then on the norm that exploded is
+    infinite and the gaps are NaN.
     """
+    law, p, q, noise, normalised = dynamics
     m = len(log_norm)
     size, matrix, new = np.zeros(m), np.zeros((m, m)), np.zeros((m, m))
-    now, apart = np.zeros(m), np.zeros((m, m))
+    now, apart, work = np.zeros(m), np.zeros((m, m)), np.zeros((4, max(m, 4)))
     for path in range(norms.shape[0]):
         for a in range(m):
             now[a] = log_norm[a]
             for b in range(m):
                 apart[a, b] = gap[a, b]
-        done = 0
+        done, clock = 0, 0.0
+        explosions[path] = np.inf
         for step in range(len(steps) + 1):
             while done < len(recorded) and recorded[done] == step:
                 _write(m, now, apart, norms, gaps, path, done)
                 done += 1
-            if step < len(steps):
-                z, coin = normals[path, step], coins[path, step]
-                covariance_step(m, steps[step], strength, z, coin, now, apart, size, matrix, new)
+            if step < len(steps) and explosions[path] == np.inf:
+                z, coin, h = normals[path, step], coins[path, step], steps[step]
+                time = _step(m, law, p, q, noise, normalised, h, z, coin, now, apart, size, matrix, new, work)
+                if time >= 0:
+                    explosions[path] = clock + time
+                    now[np.argmax(now)] = np.inf  # one beta for all: the largest norm explodes first
+                    apart[:] = np.nan
+                clock += h
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def correlation_paths(gap, steps, recorded, strength, noise, normals, gaps):
-    """Fill gaps (path, layer) with paths of the correlation SDE of one pair,
+def correlation_paths(gap, steps, recorded, dynamics, normals, gaps):
+    """Fill gaps (path, layer) with paths of the correlation SDE of one pair, for a drift that needs no norms,
 
-    d rho = [strength nuhat - noise rho (1 - rho^2) / 2] dt + noise^(1/2) (1 - rho^2) dB.
+    d rho = [p drift(rho) - noise rho (1 - rho^2) / 2] dt + noise^(1/2) (1 - rho^2) dB.
 
     In u = artanh(rho) the noise is additive: du = (noise / 2) tanh(u) dt + noise^(1/2) dB, by Heun's method, which has
-    weak order two for additive noise; the drift nuhat around it as in the covariance step. |rho| < 1 by construction.
+    weak order two for additive noise; the drift around it as in the covariance step. |rho| < 1 by construction.
     """
+    law, p, _, noise, _ = dynamics
     for path in range(gaps.shape[0]):
         apart = gap
         done = 0
@@ -201,12 +203,12 @@ def correlation_paths(gap, steps, recorded, strength, noise, normals, gaps):
                 done += 1
             if step < len(steps):
                 h = steps[step]
-                apart = drift_step(apart, strength * h / 2)
+                apart = gap_drift(law, apart, p * h / 2)
                 u = 0.5 * np.log((2 - apart) / apart) if apart < 2 else -350.0
                 shift = np.sqrt(noise * h) * normals[path, step]
                 slope = noise / 2 * np.tanh(u)
                 ahead = noise / 2 * np.tanh(u + slope * h + shift)
                 u += (slope + ahead) * h / 2 + shift
                 # 1 - tanh(u), without cancellation
-                apart = max(2 / (1 + np.exp(2 * min(u, 350.0))), _SMALLEST_GAP)
-                apart = drift_step(apart, strength * h / 2)
+                apart = max(2 / (1 + np.exp(2 * min(u, 350.0))), SMALLEST_GAP)
+                apart = gap_drift(law, apart, p * h / 2)

@@ -10,7 +10,7 @@ from deeplim.architecture import MLP, Network
 from deeplim.gaussian import slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.limits.covariance_sde import in_blocks
+from deeplim.limits.stepping import in_blocks
 from deeplim.paths import Paths
 
 LONGEST_STEP = 1 / 64
@@ -57,6 +57,12 @@ class UnshapedSDE(AbstractLimit):
         """Return None for an MLP with two different slopes that do not depend on its width."""
         if not isinstance(network, MLP):
             return "a ResNet's correlations do not collapse like 1/layer^2; this is the limit of an MLP without skips."
+        if network.normalization == "batchnorm":
+            return "batchnorm acts across the inputs and keeps them apart; draw exact networks."
+        if network.normalization == "layernorm" and network.placement == "after-activation":
+            return (
+                "layernorm after the activation makes inputs orthogonal at a geometric rate instead of aligning them."
+            )
         if not network.homogeneous:
             return f"it is derived for activations given by two slopes, and {network.activation} is not one."
         if isinstance(network.activation, ShapedReLU):
@@ -98,6 +104,8 @@ class UnshapedSDE(AbstractLimit):
         start = float(self._log_ratio_at(begin)[0]) if len(begin) else -np.inf
         log_ratio, log_norm = self._sample_logs(time, samples, seed, start)
         norms = log_norm[:, :, None] + inputs.log_norm
+        if self.network.normalization != "none":  # homogeneous: the correlation is the same, and norms are held at one
+            norms[:, time > 0] = 0.0
         return self._paths(norms, self._log_gap_at(log_ratio)[:, :, None][..., : len(begin)], time, inputs)
 
     def _log_ratio_at(self, gap: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

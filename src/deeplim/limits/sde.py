@@ -1,0 +1,129 @@
+"""What every covariance SDE is: a drift with its strengths, a noise strength, and the integrator they share."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+from jaxtyping import Float
+
+from deeplim.checks import check_count, check_seed
+from deeplim.errors import LimitError
+from deeplim.inputs import Inputs, check_inputs, check_reference
+from deeplim.limits.base import AbstractLimit
+from deeplim.limits.stepping import LONGEST_STEP, in_blocks, step_plan
+from deeplim.paths import Paths
+
+LARGEST_STRENGTH = 1e3
+"""The strongest drift that is stepped; shaping that gives more is no shaping at that width."""
+_LARGEST_NORM = 500.0
+
+
+class Dynamics(NamedTuple):
+    """The coefficients of dV = drift dt + noise^(1/2) Sigma(V)^(1/2) dB, t = layer/width.
+
+    law: one of the drifts of ``deeplim.limits.drifts``, with strengths p and (of SMOOTH alone) q; normalised: whether
+    norms are held at one; growth: what log V^{aa} gains a layer besides, the same in every network.
+    """
+
+    law: int
+    p: float
+    q: float = 0.0
+    noise: float = 1.0
+    normalised: bool = False
+    growth: float = 0.0
+
+    @property
+    def strength(self) -> float:
+        """The largest rate of the drift."""
+        return 3 * abs(self.p) + 2 * abs(self.q)
+
+
+@dataclass(frozen=True)
+class AbstractSDE(AbstractLimit):
+    """A covariance SDE on the clock layer/width; a subclass says which networks it describes and its dynamics."""
+
+    clock = "layer/width"
+    deterministic = False
+
+    @property
+    @abstractmethod
+    def dynamics(self) -> Dynamics:
+        """The coefficients at this network."""
+
+    @final
+    def explosion_times(self, inputs: Inputs, *, samples: int = 10_000, seed: int = 0) -> Float[np.ndarray, " sample"]:
+        """Return when, in layer/width, each path of ``sample`` with this seed explodes; infinity where it does not.
+
+        The paths are those that ``sample`` gives when it records the depth alone. InputError for a bad count or seed.
+        """
+        check_inputs(inputs)
+        samples, seed = check_count("samples", samples), check_seed(seed)
+        return self._paths_of(inputs, np.array([self.network.aspect]), samples, seed)[2]
+
+    @final
+    def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
+        norms, gaps, explosions = self._paths_of(inputs, time, samples, seed)
+        paths = self._paths(norms, np.log(gaps), time, inputs, alive=explosions[:, None] > time)
+        return paths
+
+    def _paths_of(
+        self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Norms (path, layer, input), gaps (path, layer, pair) and explosion times (path)."""
+        from deeplim.limits.integrators import covariance_paths
+
+        check_reference(inputs)
+        m, dynamics = inputs.count, self.dynamics
+        if inputs.log_norm.max() > _LARGEST_NORM:
+            raise LimitError(f"an input has a norm of e^{inputs.log_norm.max():.0f}; give inputs of norms near one.")
+        plan = step_plan(time, dynamics.strength, LONGEST_STEP / max(dynamics.noise, 1 / 64))
+        norms = np.empty((samples, len(time), m))
+        gaps = np.empty((samples, len(time), m * (m - 1) // 2))
+        explosions = np.empty(samples)
+        start = np.zeros(m) if dynamics.normalised else inputs.log_norm
+        each = m * (m + 1) // 2
+
+        def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
+            normals = rng.standard_normal((paths, len(plan[0]), each))
+            coins = rng.random((paths, len(plan[0]))) < 0.5
+            into = norms[part], gaps[part], explosions[part]
+            covariance_paths(start, np.maximum(inputs.gap, 1e-300), *plan, tuple(dynamics)[:5], normals, coins, *into)
+
+        in_blocks(fill, samples, len(plan[0]) * each, seed)
+        norms += dynamics.growth * self.network.width * time[:, None]
+        if dynamics.normalised:
+            norms[:, time == 0] = inputs.log_norm
+        return norms, gaps, explosions
+
+
+def sample_correlation(
+    limit: AbstractSDE,
+    correlation: float,
+    *,
+    time: Float[np.ndarray, " layer"],
+    samples: int,
+    seed: int = 0,
+) -> Float[np.ndarray, "sample layer"]:
+    """Return paths of the gap 1 - rho of one pair alone, from its own SDE; time in layer/width.
+
+    The covariance SDE gives the same law together with the norms; this one costs less and needs no matrix. LimitError
+    for smooth shaping without normalization, whose correlation does not go without its norms.
+    """
+    from deeplim.limits.drifts import SMOOTH
+    from deeplim.limits.integrators import correlation_paths
+
+    dynamics = limit.dynamics
+    if dynamics.law == SMOOTH:
+        raise LimitError(
+            f"the correlation of {limit.network} depends on its norms; sample its covariance with limit.sample."
+        )
+    plan = step_plan(time, dynamics.strength, LONGEST_STEP / max(dynamics.noise, 1 / 64))
+    gaps = np.empty((samples, len(time)))
+
+    def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
+        normals = rng.standard_normal((paths, len(plan[0])))
+        correlation_paths(1 - correlation, *plan, tuple(dynamics)[:5], normals, gaps[part])
+
+    in_blocks(fill, samples, len(plan[0]), seed)
+    return gaps
