@@ -1,0 +1,100 @@
+"""The law that a limit gives one pair or one input at one layer, as a density and without sampling."""
+
+from typing import Literal
+
+import numpy as np
+
+from deeplim.errors import InputError, LimitError
+from deeplim.inputs import Inputs, check_inputs, check_pair
+from deeplim.limits.base import AbstractLimit
+from deeplim.limits.density import LOG_NORM, Density, normal_density
+from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
+from deeplim.limits.laws import (
+    GapDrift,
+    centred_relu_drift,
+    centred_smooth_drift,
+    pair_density,
+    shaped_relu_drift,
+    shaped_smooth_drift,
+    shaped_smooth_norm_density,
+)
+from deeplim.limits.ratio_law import ratio_density, unshaped_correlation
+from deeplim.limits.sde import AbstractSDE, Dynamics
+from deeplim.limits.unshaped_sde import UnshapedSDE
+from deeplim.paths import check_layers
+
+Observed = Literal["correlation", "log_norm"]
+
+
+def law(
+    limit: AbstractLimit,
+    inputs: Inputs,
+    *,
+    layer: int | None = None,
+    observable: Observed = "correlation",
+    pair: tuple[int, int] = (0, 1),
+) -> Density:
+    """Return the law of a pair's correlation, or of the first input's log V, at a layer (the last by default).
+
+    By the Fokker-Planck equation, or in closed form where there is one: no sampling error, quantiles and tail
+    probabilities to 1e-8, and the probability of explosion as ``lost``. LimitError for limits that give one value
+    rather than a law, or no equation for that observable alone. InputError for layers, pairs or inputs out of range.
+
+    >>> import deeplim as dl
+    >>> limit = dl.limits.named("sde", dl.MLP(width=100, depth=100, activation=dl.ShapedReLU()))
+    >>> round(law(limit, dl.gram(correlation=0.3)).mean, 4)
+    0.3416
+    """
+    check_inputs(inputs)
+    [at] = check_layers(None if layer is None else [layer], limit.network.depth)[-1:]
+    if at == 0:
+        raise InputError("layer 0 is the inputs, which have no law; give a layer from 1 to the depth.")
+    if observable not in ("correlation", "log_norm"):
+        raise InputError(f"the observable {observable!r} was asked for; give 'correlation' or 'log_norm'.")
+    if not isinstance(limit, AbstractSDE | UnshapedSDE):
+        raise LimitError(f"the law of the limit {limit.name!r} is not known in closed form; sample it.")
+    time = at / limit.layers_per_unit
+    if observable == "log_norm":
+        return _norm_law(limit, float(inputs.log_norm[pair[0]]), at, time)
+    check_pair(pair, inputs.count)
+    return _pair_law(limit, float(inputs.gap[pair]), time)
+
+
+def _pair_law(limit: AbstractSDE | UnshapedSDE, gap: float, time: float) -> Density:
+    if isinstance(limit, UnshapedSDE):
+        variable, parameters = unshaped_correlation(limit.network.width), limit.parameters
+        start = float(np.exp(variable.at_gap(gap)))
+        found = ratio_density(kappa=parameters["kappa"], a=parameters["A"], time=time, start=start)
+        return found.read_as(variable)
+    dynamics = limit.dynamics
+    return pair_density(_gap_drift(limit, dynamics), gap, time=time, noise=dynamics.noise)
+
+
+def _gap_drift(limit: AbstractSDE, dynamics: Dynamics) -> GapDrift:
+    if dynamics.law == SMOOTH:
+        if dynamics.p > 0:
+            raise LimitError(
+                f"the correlation of {limit.network} depends on its norms, so that it has no equation alone; sample it."
+            )
+        return shaped_relu_drift(0.0)  # an odd function: the correlation of a linear network
+    return {
+        NUHAT: shaped_relu_drift,
+        CENTRED_NUHAT: centred_relu_drift,
+        QUADRATIC: shaped_smooth_drift,
+        CENTRED_SQUARE: centred_smooth_drift,
+    }[dynamics.law](dynamics.p)
+
+
+def _norm_law(limit: AbstractSDE | UnshapedSDE, begin: float, layer: int, time: float) -> Density:
+    if limit.network.normalization != "none":
+        raise LimitError(f"{limit.network.normalization} holds the norms of {limit.network} at one: they have no law.")
+    if isinstance(limit, UnshapedSDE):
+        spread = 3 * limit.parameters["A"] - 1
+        return normal_density(begin - spread * time / 2, spread * time, variable=LOG_NORM)
+    dynamics = limit.dynamics
+    elapsed = dynamics.noise * time
+    if dynamics.law == SMOOTH:
+        # in the time of the noise, dV = (beta / noise) V (V - 1) dt + sqrt(2) V dB
+        beta = (3 * dynamics.p + 2 * dynamics.q) / dynamics.noise
+        return shaped_smooth_norm_density(beta, float(np.exp(begin)), time=elapsed)
+    return normal_density(begin + dynamics.growth * layer - elapsed, 2 * elapsed, variable=LOG_NORM)
