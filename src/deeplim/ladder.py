@@ -15,6 +15,7 @@ from deeplim.finite import chain
 from deeplim.inputs import Inputs, check_pair
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths, check_layers
+from deeplim.spectra import describe_spectrum
 from deeplim.summary import describe, table
 
 _BOOTSTRAP = 50
@@ -73,8 +74,11 @@ class Ladder:
         return "\n".join(found)
 
     def to_dict(self) -> dict[str, object]:
-        """Return what `deeplim predict --json` prints."""
+        """Return what `deeplim predict --json` prints; with more than two inputs also their spectrum and its rank."""
         rungs = {name: describe(self.seen(name)) for name in self.rungs}
+        for name, paths in self.rungs.items():
+            if paths.inputs > 2:
+                rungs[name] |= describe_spectrum(paths)
         return {
             "network": json.loads(self.network.to_json()),
             "inputs": str(self.inputs),
