@@ -8,14 +8,26 @@ from deeplim.errors import LimitError
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.covariance_ode import CovarianceODE
 from deeplim.limits.covariance_sde import CovarianceSDE
-from deeplim.limits.fokker_planck import correlation_density
+from deeplim.limits.derivation import derive
 from deeplim.limits.infinite_width import InfiniteWidth
+from deeplim.limits.normalized_sde import NormalizedSDE
+from deeplim.limits.resnet_sde import ResNetSDE
+from deeplim.limits.smooth_sde import SmoothSDE
+from deeplim.limits.unsampled import law
 from deeplim.limits.unshaped_sde import UnshapedSDE
 
-ALL: tuple[type[AbstractLimit], ...] = (CovarianceSDE, UnshapedSDE, CovarianceODE, InfiniteWidth)
+ALL: tuple[type[AbstractLimit], ...] = (
+    CovarianceSDE,
+    SmoothSDE,
+    NormalizedSDE,
+    ResNetSDE,
+    UnshapedSDE,
+    CovarianceODE,
+    InfiniteWidth,
+)
 """Every limit, those that say most about a finite network first."""
 
-__all__ = ["ALL", "AbstractLimit", "correlation_density", "explain", "find", "named"]
+__all__ = ["ALL", "AbstractLimit", "derive", "explain", "find", "law", "named"]
 
 
 def find(network: Network) -> list[AbstractLimit]:
