@@ -8,6 +8,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 CHECKED = [
+    "differences",
     "finite.rowwise",
     "finite.start",
     "finite.weights",
@@ -16,10 +17,17 @@ CHECKED = [
     "limits.covariance_sde",
     "limits.flow",
     "limits.infinite_width",
+    "limits.kernels",
+    "limits.laws",
+    "limits.sde",
+    "limits.speeds",
     "limits.unshaped_sde",
+    "normalization",
     "observables",
+    "spectra",
     "statistics",
     "summary",
+    "walk",
 ]
 
 typecheck = beartype(conf=BeartypeConf(is_pep484_tower=True))

@@ -1,24 +1,28 @@
 """Gaussian kernels against closed forms, and against the same formulas in fifty digits and more."""
 
 from collections.abc import Callable
+from math import factorial
 
 import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
 from scipy.special import erf
-from scipy.stats import multivariate_normal
 
 from deeplim.gaussian import (
     angle_of_gap,
+    kernel_gaps,
     mean_product,
     mean_square,
     mean_square_difference,
+    mean_square_differences,
+    mean_squares,
     nuhat,
     slope_kernel_strength,
 )
+from deeplim.hermite import expand, one_minus_powers
+from deeplim.panels import breaks_and_edges
 
 Function = Callable[[np.ndarray], np.ndarray]
 UNDERFLOWS_BELOW = 1e-205
@@ -218,23 +222,74 @@ def test_mean_product_has_thirteen_digits(name: str, sd_a: float, rho: float, sd
     assert abs(mean_product(function, covariance) - exact(*covariance)) < allowed * scale
 
 
-@pytest.mark.parametrize(("variance", "allowed"), [(1.0, 1e-13), (10.0, 1e-10), (100.0, 1e-7)])
+@pytest.mark.parametrize("deviation", [1.0, 3.0, 10.0, 100.0])
 @pytest.mark.parametrize("rho", [-1.0, -0.5, 0.0, 0.3, 0.99, 1 - 1e-6, 1.0])
-def test_how_accurate_saturating_functions_are(variance: float, allowed: float, rho: float) -> None:
+def test_saturating_functions_of_any_deviation_have_twelve_digits(deviation: float, rho: float) -> None:
     function, exact = PRODUCTS["erf"]
-    covariance = variance, rho * variance, variance
-    assert abs(mean_product(function, covariance) - exact(*covariance)) < allowed
+    covariance = deviation**2, rho * deviation**2, deviation**2
+    assert abs(mean_product(function, covariance) - exact(*covariance)) < 1e-12
 
 
-@pytest.mark.parametrize("rho", [0.3, 0.9])
-def test_how_accurate_kinks_away_from_zero_are(rho: float) -> None:
-    def both_inside(c: float) -> float:
-        law = multivariate_normal(cov=[[1, c], [c, 1]])
-        return float(law.cdf([1, 1], lower_limit=[-1, -1]))
+def exact_erf_difference(first: float, second: float, gap: float) -> float:
+    """E (erf(a) - erf(b))^2 from the arcsine kernel in sixty digits."""
+    with mpmath.workdps(60):
+        v, w, apart = mpmath.mpf(first) ** 2, mpmath.mpf(second) ** 2, mpmath.mpf(gap)
 
-    # Price's theorem: d/dc E f(a) f(b) = E f'(a) f'(b), and f' is the indicator of (-1, 1).
-    exact = quad(both_inside, 0, rho, epsabs=1e-7)[0]
-    assert mean_product(lambda x: np.clip(x, -1, 1), (1.0, rho, 1.0)) == pytest.approx(exact, abs=1e-4)
+        def kernel(v: mpmath.mpf, w: mpmath.mpf, gap: mpmath.mpf) -> mpmath.mpf:
+            return mpmath.asin(2 * mpmath.sqrt(v * w) * (1 - gap) / mpmath.sqrt((1 + 2 * v) * (1 + 2 * w)))
+
+        return float(2 / mpmath.pi * (kernel(v, v, 0) + kernel(w, w, 0) - 2 * kernel(v, w, apart)))
+
+
+@pytest.mark.parametrize("deviations", [(1.0, 1.0), (3.0, 3.0), (10.0, 10.0), (100.0, 100.0), (1.0, 100.0)])
+@pytest.mark.parametrize("gap", [2.0, 0.7, 1e-3, 1e-9, 1e-20])
+def test_differences_of_saturating_functions_have_nine_digits(deviations: tuple[float, float], gap: float) -> None:
+    found = mean_square_difference(erf, deviations, gap)
+    assert found == pytest.approx(exact_erf_difference(*deviations, gap), rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("deviation", [1e3, 1e5])
+@pytest.mark.parametrize("gap", [1.5, 0.3, 1e-3])
+def test_beyond_a_deviation_of_200_four_digits_are_left(deviation: float, gap: float) -> None:
+    found = mean_square_difference(erf, (deviation, deviation), gap)
+    assert found == pytest.approx(exact_erf_difference(deviation, deviation, gap), rel=1e-4)
+
+
+def kernel_of_hinges(gap: float, threshold: float) -> float:
+    """E max(a - k, 0) max(b - k, 0) at unit variances: k^2 P minus 2 k E a 1 plus E a b 1, each by one integral.
+
+    Plackett: d P(a > k, b > k) / d rho is the normal density at (k, k), and for hinges d^2 E / d rho^2 is the same.
+    """
+    with mpmath.workdps(25):
+        k, rho = mpmath.mpf(threshold), 1 - mpmath.mpf(gap)
+        tail = mpmath.erfc(k / mpmath.sqrt(2)) / 2
+        start, slope = (mpmath.npdf(k) - k * tail) ** 2, tail**2
+
+        def density(r: mpmath.mpf) -> mpmath.mpf:
+            return mpmath.exp(-k * k / (1 + r)) / (2 * mpmath.pi * mpmath.sqrt(1 - r * r))
+
+        return float(start + slope * rho + mpmath.quad(lambda r: (rho - r) * density(r), [0, rho]))
+
+
+@pytest.mark.parametrize("threshold", [0.3, 1.0, -2.0, 1e-4])
+@pytest.mark.parametrize("gap", [1.6, 0.7, 0.1, 1e-3])
+def test_kinks_away_from_zero_cost_nothing(threshold: float, gap: float) -> None:
+    def hinge(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x - threshold, 0)
+
+    exact = kernel_of_hinges(gap, threshold)
+    assert mean_product(hinge, (1.0, 1 - gap, 1.0)) == pytest.approx(exact, rel=1e-10, abs=1e-12)
+    difference = 2 * (mean_square(hinge) - exact)
+    assert mean_square_difference(hinge, (1.0, 1.0), gap) == pytest.approx(difference, rel=1e-9, abs=1e-13)
+
+
+def test_jumps_away_from_zero_cost_little() -> None:
+    # P(a > 1, b > 1) at rho = 0.5, by Plackett's integral of the density at (1, 1)
+    with mpmath.workdps(25):
+        both = (mpmath.erfc(1 / mpmath.sqrt(2)) / 2) ** 2 + mpmath.quad(
+            lambda r: mpmath.exp(-1 / (1 + r)) / (2 * mpmath.pi * mpmath.sqrt(1 - r * r)), [0, 0.5]
+        )
+    assert mean_product(lambda x: np.where(x > 1, 1.0, 0.0), (1.0, 0.5, 1.0)) == pytest.approx(float(both), abs=1e-11)
 
 
 def test_mean_product_is_symmetric_and_meets_mean_square_on_the_diagonal() -> None:
@@ -262,8 +317,76 @@ def test_mean_square_difference_keeps_its_digits_at_any_gap(gap: float) -> None:
     assert mean_square_difference(lambda x: x, (1.0, 1.5), gap) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("gap", [1e-9, 1e-4, 0.3])
+@pytest.mark.parametrize("gap", [1e-300, 1e-30, 1e-16, 1e-12, 1e-9, 1e-4, 0.3, 2.0])
 def test_mean_square_difference_of_relu_is_its_kernel(gap: float) -> None:
     # E (relu(a) - relu(b))^2 = 1 - (rho + nuhat / pi) at unit variances
     expected = gap - float(nuhat(gap)) / np.pi
-    assert mean_square_difference(lambda x: np.maximum(x, 0), (1.0, 1.0), gap) == pytest.approx(expected, rel=1e-6)
+    assert mean_square_difference(lambda x: np.maximum(x, 0), (1.0, 1.0), gap) == pytest.approx(
+        expected, rel=3e-10, abs=0
+    )
+
+
+def test_where_a_function_jumps_its_differences_go_with_the_angle() -> None:
+    # E (sign a - sign b)^2 = 4 P(the signs differ) = 4 angle / pi
+    for gap in (1.0, 1e-6, 1e-20):
+        expected = 4 * float(angle_of_gap(gap)) / np.pi
+        assert mean_square_difference(np.sign, (1.0, 1.0), gap) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("function", [np.tanh, lambda x: np.maximum(x, 0), lambda x: x + 1e4])
+def test_kernel_gaps_do_not_cancel_where_norms_differ(function: Function) -> None:
+    a, b, gaps = np.array([1.0, 0.5]), np.array([1.1, 0.5]), np.array([1e-8, 1e-8])
+    squares = mean_squares(function, a**2), mean_squares(function, b**2)
+    apart = mean_square_differences(function, a, b, gaps) - (np.sqrt(squares[0]) - np.sqrt(squares[1])) ** 2
+    expected = apart / (2 * np.sqrt(squares[0] * squares[1]))
+    assert kernel_gaps(function, a, b, gaps) == pytest.approx(expected, rel=1e-6, abs=1e-14)
+
+
+def test_homogeneity_of_kernel_gaps() -> None:
+    # Slopes map the gap whatever the norms.
+    gaps, a, b = np.array([1e-10, 1e-3, 0.7]), np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.1, 3.0])
+    found = kernel_gaps(lambda x: np.maximum(x, 0), a, b, gaps)
+    assert found == pytest.approx(gaps - nuhat(gaps) / np.pi, rel=1e-9, abs=0)
+
+
+def test_series_follow_mehler() -> None:
+    # exp(s g) = exp(s^2/2) sum_k s^k / sqrt(k!) he_k(g)
+    found, converged = expand(np.exp, np.array([0.5, 1.0]))
+    assert converged.all()
+    for row, s in zip(found, (0.5, 1.0), strict=True):
+        exact = np.array([np.exp(s * s / 2) * s**k / np.sqrt(float(factorial(k))) for k in range(12)])
+        assert row[:12] == pytest.approx(exact, rel=1e-12, abs=1e-15)
+
+
+def test_series_of_rough_or_growing_functions_do_not_count_as_converged() -> None:
+    rough = [np.abs, np.sign, lambda x: np.clip(x, -1, 1), lambda x: np.exp(x * x / 5), lambda x: np.tanh(50 * x)]
+    for function in rough:
+        assert not expand(function, np.ones(1))[1].any(), function
+
+
+@pytest.mark.parametrize("gap", [1e-300, 1e-12, 0.1, 0.5, 0.6, 1.0, 1.5, 2.0])
+def test_one_minus_powers(gap: float) -> None:
+    with mpmath.workdps(350):
+        exact = [float(1 - (1 - mpmath.mpf(gap)) ** k) for k in range(50)]
+    assert one_minus_powers(np.array([gap]), 50)[0] == pytest.approx(np.array(exact), rel=1e-13, abs=0)
+
+
+@pytest.mark.parametrize("reach", [12.0, 1200.0])
+@pytest.mark.parametrize("kinks", [[-1.0, 1.0], [0.3], [-1e-3, 5.0], [-3.0, 3.0]])
+def test_kinks_and_jumps_are_found_where_they_are(reach: float, kinks: list[float]) -> None:
+    def bent(x: np.ndarray) -> np.ndarray:
+        return np.sin(x) / 9 + sum(np.abs(x - kink) for kink in kinks)
+
+    def broken(x: np.ndarray) -> np.ndarray:
+        return np.tanh(x) + sum(np.sign(x - kink) for kink in kinks)
+
+    for function in (bent, broken):
+        found, edges = breaks_and_edges(function, reach)
+        near = found[np.abs(found[:, None] - kinks).argmin(axis=0)]
+        assert near == pytest.approx(np.array(kinks), rel=1e-11, abs=1e-11)
+        assert np.isin(found, edges).all()
+
+
+def test_smooth_functions_have_no_kinks() -> None:
+    for function in (np.tanh, np.exp, np.sin, lambda x: x / (1 + x * x)):
+        assert len(breaks_and_edges(function, 12.0)[0]) == 0

@@ -9,9 +9,9 @@ __version__ = "0.1.0"
 # Every name loads its module on first use, so that `import deeplim` costs next to nothing.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["limits", "observables"],
+    submodules=["limits", "observables", "rates", "routes", "spectra"],
     submod_attrs={
-        "activations": ["Elementwise", "LeakyReLU", "ReLU", "ShapedReLU"],
+        "activations": ["Elementwise", "LeakyReLU", "ReLU", "Shaped", "ShapedReLU"],
         "architecture": ["MLP", "ResNet", "read_network"],
         "comparison": ["compare"],
         "ensemble": ["predict", "simulate", "summarize"],
@@ -26,9 +26,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from deeplim import limits as limits
     from deeplim import observables as observables
+    from deeplim import rates as rates
+    from deeplim import routes as routes
+    from deeplim import spectra as spectra
     from deeplim.activations import Elementwise as Elementwise
     from deeplim.activations import LeakyReLU as LeakyReLU
     from deeplim.activations import ReLU as ReLU
+    from deeplim.activations import Shaped as Shaped
     from deeplim.activations import ShapedReLU as ShapedReLU
     from deeplim.architecture import MLP as MLP
     from deeplim.architecture import ResNet as ResNet
