@@ -7,7 +7,7 @@ from laws import SIGMAS, z_of_mean, z_of_std
 from scipy.special import digamma
 from scipy.stats import binom
 
-from deeplim.activations import Elementwise, LeakyReLU, ReLU, ShapedReLU
+from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError
 from deeplim.finite import chain
@@ -238,3 +238,12 @@ def test_inputs_that_cannot_be_resolved_are_refused():
         chain.sample(NETWORKS[0], close)
     turned = type(PAIR)(np.zeros(3), gaps[np.ix_([1, 2, 0], [1, 2, 0])], ("b", "c", "a"))
     assert chain.sample(NETWORKS[0], turned, networks=20, layers=[1]).alive.any()
+
+
+def test_an_input_lost_beside_an_exploded_one_is_counted_as_an_explosion():
+    # Shaped SiLU without normalization: some norms explode while others stay of order one, and no activation dies.
+    network = MLP(width=64, depth=64, activation=Shaped(function="silu", a=0.5))
+    paths = chain.sample(network, gram(correlation=0.3), networks=400, seed=1, layers=[1, 32, 64])
+    assert paths.dead.tolist() == [0, 0, 0]
+    assert paths.exploded[-1] > 0
+    assert np.isnan(paths.log_gap[~paths.alive]).all()

@@ -69,7 +69,7 @@ def test_both_skips_have_the_same_correlation_for_slopes():
 
 
 def test_smooth_shaping_at_the_rate_of_depth_explodes_from_norms_above_one():
-    # v' = beta v (v - 1), beta = 3/4 / a^2 for 2 SiLU: 1/v - 1 = (1/v_0 - 1) e^(beta s) reaches -1 at s = log(v_0 / (v_0 - 1)) / beta
+    # v' = beta v (v - 1), beta = 3/4 / a^2 for 2 SiLU: 1/v - 1 = (1/v_0 - 1) e^(beta s), which reaches -1
     network = _mlp(Shaped(function="silu", a=0.5, rate="depth"))
     v = 1.5
     explosion = np.log(v / (v - 1)) / 3.0

@@ -9,7 +9,7 @@ from deeplim.activations import ReLU, ShapedReLU
 from deeplim.architecture import MLP
 from deeplim.finite import chain
 from deeplim.inputs import gram
-from deeplim.limits import CovarianceSDE
+from deeplim.limits.covariance_sde import CovarianceSDE
 
 
 def equal(gap: float, inputs: int):

@@ -57,6 +57,11 @@ class Ladder:
         exact = self.seen("exact")
         return {name: compare(exact, self.seen(name), bootstrap=_BOOTSTRAP) for name in self.limits}
 
+    @property
+    def recommended(self) -> tuple[str, str]:
+        """The rung to trust for this network, 'exact' or the name of a limit, and one sentence that says why."""
+        return limits.recommend(self.network)
+
     def seen(self, rung: str) -> Paths:
         """Return one rung for the chosen pair alone, in its order; a one-pair limit was given that pair already."""
         paths = self.rungs[rung]
@@ -68,6 +73,7 @@ class Ladder:
             kind = "networks" if name == "exact" else "sample paths"
             many = "deterministic" if paths.deterministic else f"{paths.samples:,} {kind}"
             found += [f"{name}, layer {self.layers[-1]} ({many})", table(describe(self.seen(name)), -1), ""]
+        found.append(f"to trust: {self.recommended[0]}; {self.recommended[1]}")
         found += [f"not {name}: {reason}" for name, reason in self.not_applicable.items()]
         if self.computed != "slopes":
             found.append(f"activation {self.network.activation}: {self.computed}")
@@ -85,6 +91,7 @@ class Ladder:
             "pair": list(self.pair) if self.inputs.count > 1 else None,
             "layers": list(self.layers),
             "rungs": rungs,
+            "recommended": dict(zip(("rung", "why"), self.recommended, strict=True)),
             "not_applicable": self.not_applicable,
             "limits": {
                 name: {"clock": limit.clock, "parameters": limit.parameters, "source": limit.source}

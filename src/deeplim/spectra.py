@@ -9,7 +9,7 @@ from deeplim.observables import Values
 from deeplim.paths import Paths
 
 _CLOSE = 1e-5
-"""Below gaps of this size the smaller eigenvalues are found apart from the largest, to a relative error of its square."""
+"""Gaps below which the smaller eigenvalues are found apart from the largest, to a relative error of the gap squared."""
 
 
 def spectrum(paths: Paths) -> Float[np.ndarray, "sample layer input"]:

@@ -21,6 +21,8 @@ from deeplim.smoothness import normalised, normalised_scalar
 
 BATCH = 256
 """Networks handed to a thread at a time; it changes no number."""
+_EXPLODED = 20.0
+"""log V from which an input that has vanished beside another is put down to the other's explosion."""
 Progress = Callable[[int], object]
 
 
@@ -183,6 +185,10 @@ def _as_paths(
     norms: Float[np.ndarray, "network layer input"],
     gaps: Float[np.ndarray, "network layer pair"],
 ) -> Paths:
+    # Differences to input 0 no longer hold an input beside another whose norm has exploded: the explosion lost it.
+    largest = norms.max(axis=2, keepdims=True)
+    lost = np.isneginf(norms).any(axis=2, keepdims=True) & (largest > _EXPLODED)
+    norms[lost & (norms == largest)] = np.inf
     alive = np.isfinite(norms).all(axis=2) & ~np.isnan(gaps).any(axis=2)
     gaps[~alive] = np.nan
     return Paths(

@@ -1,54 +1,12 @@
 """The limits deeplim knows, and which of them describe a given network.
 
-A new limit is: its file in this folder, one line in ``ALL``, its test, its page in the docs, a changelog line.
+A new limit is: its file in this folder, one line in ``catalogue.ALL``, its test, its page, a changelog line.
 """
 
-from deeplim.architecture import Network
-from deeplim.errors import LimitError
 from deeplim.limits.base import AbstractLimit
-from deeplim.limits.covariance_ode import CovarianceODE
-from deeplim.limits.covariance_sde import CovarianceSDE
+from deeplim.limits.catalogue import ALL, explain, find, named
 from deeplim.limits.derivation import derive
-from deeplim.limits.infinite_width import InfiniteWidth
-from deeplim.limits.normalized_sde import NormalizedSDE
-from deeplim.limits.resnet_sde import ResNetSDE
-from deeplim.limits.smooth_sde import SmoothSDE
+from deeplim.limits.recommendation import recommend
 from deeplim.limits.unsampled import law
-from deeplim.limits.unshaped_sde import UnshapedSDE
 
-ALL: tuple[type[AbstractLimit], ...] = (
-    CovarianceSDE,
-    SmoothSDE,
-    NormalizedSDE,
-    ResNetSDE,
-    UnshapedSDE,
-    CovarianceODE,
-    InfiniteWidth,
-)
-"""Every limit, those that say most about a finite network first."""
-
-__all__ = ["ALL", "AbstractLimit", "derive", "explain", "find", "law", "named"]
-
-
-def find(network: Network) -> list[AbstractLimit]:
-    """Return the limits that describe the network, those that keep its fluctuations first.
-
-    >>> from deeplim.architecture import MLP
-    >>> [limit.name for limit in find(MLP(width=64, depth=32))]
-    ['unshaped', 'infinite-width']
-    """
-    return [limit(network) for limit in ALL if limit.why_not(network) is None]
-
-
-def explain(network: Network) -> dict[str, str]:
-    """Return, for each limit that does not describe the network, one sentence that says why."""
-    reasons = {limit.name: limit.why_not(network) for limit in ALL}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
-
-
-def named(name: str, network: Network) -> AbstractLimit:
-    """Return the limit of that name for the network; LimitError if there is none or it does not apply."""
-    for limit in ALL:
-        if limit.name == name:
-            return limit(network)
-    raise LimitError(f"there is no limit called {name!r}; there are {', '.join(limit.name for limit in ALL)}.")
+__all__ = ["ALL", "AbstractLimit", "derive", "explain", "find", "law", "named", "recommend"]

@@ -226,8 +226,9 @@ class DerivedSDE(DerivedLimit):
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         m, fixed = inputs.count, held(self.network)
         self._check_norms(inputs)
-        assert self.table is not None
-        strength = float(np.abs(self.table.turns(*np.ones((2, 20)), np.linspace(0.05, 2, 20)) / 0.5).max())
+        table, one = self.table, np.ones(20)
+        assert table is not None
+        strength = float(np.abs(table.turns(one, one, np.linspace(0.05, 2, 20)) / 0.5).max())
         plan = step_plan(time, strength, LONGEST_STEP / max(self.noise, 1 / 64))
         norms, gaps = np.empty((samples, len(time), m)), np.empty((samples, len(time), m * (m - 1) // 2))
         explosions = np.empty(samples)
@@ -238,7 +239,7 @@ class DerivedSDE(DerivedLimit):
             coins = rng.random((paths, len(plan[0]))) < 0.5
             into = norms[part], gaps[part], explosions[part]
             apart = np.maximum(inputs.gap, 1e-300)
-            tabled_paths(start, apart, *plan, tuple(self.table), self.noise, fixed, normals, coins, *into)
+            tabled_paths(start, apart, *plan, tuple(table), self.noise, fixed, normals, coins, *into)
 
         in_blocks(fill, samples, len(plan[0]) * each, seed)
         if self._steady and not fixed:

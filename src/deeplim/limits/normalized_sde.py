@@ -62,8 +62,10 @@ class NormalizedSDE(AbstractSDE):
         return Dynamics(CENTRED_NUHAT if centred else NUHAT, shaping_strength(network), normalised=True)
 
     @property
-    def attracting(self) -> float:
-        """The correlation that the drift of the activation alone leads to: 1, 1/2 or 0."""
+    def attracting(self) -> float | None:
+        """The correlation that the drift of the activation alone leads to: 1, 1/2 or 0; None where it has no drift."""
+        if self.dynamics.p == 0:
+            return None
         return {NUHAT: 1.0, CENTRED_NUHAT: 0.0, QUADRATIC: 0.5, CENTRED_SQUARE: 0.0}[self.dynamics.law]
 
     @property

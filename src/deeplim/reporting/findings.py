@@ -62,7 +62,7 @@ def findings(ladder: Ladder) -> list[Finding]:
     found = [*_lost(seen, name == "exact")]
     if seen.alive[:, -1].any():
         found += [*_correlation(ladder, seen), *_norm(ladder, seen), *_fluctuation(ladder, seen)]
-    return [*found, *_agreement(ladder)]
+    return [*found, *_advice(ladder), *_agreement(ladder), *_recommended(ladder)]
 
 
 def _correlation(ladder: Ladder, seen: Paths) -> Iterator[Finding]:
@@ -178,6 +178,20 @@ def _lost(seen: Paths, exact: bool) -> Iterator[Finding]:
         )
         level: Level = "problem" if aligned / alive >= SHARE_LOST else "warning"
         yield Finding("exactly parallel", level, sentence, {"aligned": aligned, "alive": alive})
+
+
+def _advice(ladder: Ladder) -> Iterator[Finding]:
+    """What the limits say that no sample shows: a shaping whose norm must die or explode sooner or later."""
+    for limit in ladder.limits.values():
+        if limit.advice is not None:
+            yield Finding("shaping", "warning", f"{limit.title}: {limit.advice}", limit.parameters)
+
+
+def _recommended(ladder: Ladder) -> Iterator[Finding]:
+    """Which description to trust at this width and depth."""
+    name, why = ladder.recommended
+    what = "exact networks" if name == "exact" else f"the rung {name!r}"
+    yield Finding("description", "fine", f"At this width and depth trust {what}: {why}", {})
 
 
 def _agreement(ladder: Ladder) -> Iterator[Finding]:

@@ -1,0 +1,165 @@
+"""Compiled steps of the moment chain: look up one layer's map in a table, bend three normals, move the pair.
+
+The pair is (1, 0) and (1 + u, v), v >= 0, in the plane of the two inputs, divided by the size of the first: u and v
+keep their relative precision as the inputs align. A layer moves it to its mean place, and its scatter (g, Y, h) on from
+there: log V^{00} gains g, u gains v Y, and v is multiplied by exp(h / 2).
+"""
+
+import numpy as np
+from numba import njit
+
+from deeplim.limits.drifts import SMALLEST_GAP, nuhat, piece
+
+MARGIN = 1
+"""Nodes a table of angles has beyond either end of what it covers, for the cubic rule."""
+
+
+@piece
+def _weights(place, size):
+    """Index of the first of four nodes around a place (in units of nodes), and the cubic weights there."""
+    index = min(max(int(np.floor(place)) - 1, 0), size - 4)
+    s = place - index
+    a, b, c, d = s, s - 1, s - 2, s - 3
+    return index, -b * c * d / 6, a * c * d / 2, -a * b * d / 2, a * b * c / 6
+
+
+@piece
+def _bend(k, x, y, z):
+    """(g, Y, h) from the 19 coefficients k and three standard normals."""
+    xx, xy, yy = x * x - 1, x * y, y * y - 1
+    g = k[0] + k[3] * x + k[9] * xx
+    lean = k[1] + k[4] * x + k[5] * y + k[10] * xx + k[11] * xy + k[12] * yy
+    h = k[2] + k[6] * x + k[7] * y + k[8] * z + k[13] * xx + k[14] * xy + k[15] * yy
+    return g, lean, h + k[16] * x * z + k[17] * y * z + k[18] * (z * z - 1)
+
+
+@piece
+def square_height(far, turn, bent):
+    """The square of the mean v by unit of size, up to a smooth factor: v itself for a linear network, bent = 0."""
+    return (1 - far) ** 2 * (np.sin(turn) ** 2 + bent * bent)
+
+
+@piece
+def gap_of(u, v):
+    """1 - rho of (1, 0) and (1 + u, v), to full relative precision for small u and v."""
+    square = (1 + u) ** 2 + v * v
+    cosine = (1 + u) / np.sqrt(square)
+    gap = v * v / square / (1 + cosine) if cosine > 0 else 1 - cosine
+    return min(max(gap, SMALLEST_GAP), 2.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def slope_paths(table, scale, kappa, log_norm, gap, recorded, normals, norms, gaps):
+    """Fill norms (path, layer, 2) and gaps (path, layer) with paths of a network with two slopes.
+
+    table: the 19 coefficients at places asinh((pi - angle) / scale), evenly spaced. recorded: layers, increasing.
+    """
+    size = table.shape[0]
+    spacing = np.arcsinh(np.pi / scale) / (size - 1 - 2 * MARGIN)
+    k = np.empty(table.shape[1])
+    for path in range(norms.shape[0]):
+        first, second, apart = log_norm[0], log_norm[1], gap
+        done = 0
+        for layer in range(recorded[-1] + 1):
+            if layer > 0:
+                angle = 2 * np.arcsin(np.sqrt(min(apart / 2, 1.0)))
+                index, w0, w1, w2, w3 = _weights(np.arcsinh((np.pi - angle) / scale) / spacing + MARGIN, size)
+                for j in range(k.shape[0]):
+                    k[j] = (
+                        w0 * table[index, j]
+                        + w1 * table[index + 1, j]
+                        + w2 * table[index + 2, j]
+                        + w3 * table[index + 3, j]
+                    )
+                draw = normals[path, layer - 1]
+                g, lean, h = _bend(k, draw[0], draw[1], draw[2])
+                mean = apart - kappa * nuhat(apart)
+                height = np.sqrt(max(mean * (2 - mean), 0.0))
+                u, v = height * lean - mean, height * np.exp(h / 2)
+                first += g
+                second += g + np.log1p(2 * u + u * u + v * v)
+                apart = gap_of(u, v)
+            if recorded[done] == layer:
+                norms[path, done, 0], norms[path, done, 1], gaps[path, done] = first, second, apart
+                done += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def grid_step(grid, ready, bounds, bent, log_norm, u, v, normals, outside):
+    """Move pairs one layer in place by a table over log V^{00} and the place of the second input.
+
+    grid: (slab, size, direction, 22), columns log K^{00} - log V^{00}, the mean u by unit of the size |(u, v)| before,
+    of the mean v the log of its square by unit of that size and of ``square_height``, and the 19 coefficients.
+
+    The place is zeta = (u + i v) / (1 + u + i v), 0 where the inputs agree and infinite where the second is 0; the law
+    is smooth in polar coordinates of zeta around both. Sizes are |zeta| / (1 + |zeta|), evenly spaced to ``furthest``;
+    directions are arg zeta at midpoints of (0, pi), mirrored twice beyond either end; slabs are evenly spaced in
+    asinh(log V^{00} / scale) with 0 in the middle. bounds: scale, spacing, furthest. ``outside`` is set for pairs that
+    no ready slab or size covers, which are left as they are.
+    """
+    slabs, sizes, directions, columns = grid.shape
+    scale, spacing, furthest = bounds
+    k = np.empty(columns)
+    for row in range(log_norm.shape[0]):
+        second, size = np.hypot(1 + u[row], v[row]), np.hypot(u[row], v[row])
+        far = size / (size + second)
+        place = np.arcsinh(log_norm[row] / scale) / spacing + (slabs - 1) / 2
+        slab = int(np.floor(place)) - 1 if abs(place) < 1e9 else -1
+        outside[row] = slab < 0 or slab > slabs - 4 or not far <= furthest
+        for i in range(4):
+            outside[row] = outside[row] or not ready[slab + i]
+        if outside[row]:
+            continue
+        a = _weights(place, slabs)[1:]
+        low_size, b0, b1, b2, b3 = _weights(far / furthest * (sizes - 1), sizes)
+        # zeta has the direction of (u + i v) times the conjugate of (1 + u + i v)
+        turn = np.arctan2(v[row], u[row] * (1 + u[row]) + v[row] * v[row])
+        low_turn, c0, c1, c2, c3 = _weights(turn / np.pi * (directions - 4) + 1.5, directions)
+        b, c = (b0, b1, b2, b3), (c0, c1, c2, c3)
+        k[:] = 0.0
+        for i in range(4):
+            for j in range(4):
+                for m in range(4):
+                    weight = a[i] * b[j] * c[m]
+                    for column in range(columns):
+                        k[column] += weight * grid[slab + i, low_size + j, low_turn + m, column]
+        g, lean, h = _bend(k[3:], normals[row, 0], normals[row, 1], normals[row, 2])
+        height = size * np.sqrt(square_height(far, turn, bent) * np.exp(k[2]))
+        log_norm[row] += k[0] + g
+        u[row], v[row] = size * k[1] + height * lean, height * np.exp(h / 2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def larger_first(log_norm, u, v, swapped, flipped, odd):
+    """Exchange the inputs in place where the second is the larger, and for an odd function reverse it where obtuse.
+
+    Exchanged, 1 + u + i v becomes its inverse's conjugate. Nearly opposite inputs of an odd function stay nearly
+    opposite, which only the reversed pair, nearly equal, follows without loss.
+    """
+    for row in range(log_norm.shape[0]):
+        if odd and u[row] < -1:
+            flipped[row] = not flipped[row]
+            u[row] = -2 - u[row]
+        excess = 2 * u[row] + u[row] * u[row] + v[row] * v[row]
+        if excess > 0:
+            swapped[row] = not swapped[row]
+            log_norm[row] += np.log1p(excess)
+            u[row] = -(u[row] + u[row] * u[row] + v[row] * v[row]) / (1 + excess)
+            v[row] = v[row] / (1 + excess)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def bend_rows(coefficients, normals, found):
+    """Fill found (row, 3) with (g, Y, h) from coefficients (row, 19) and normals (row, 3)."""
+    for row in range(found.shape[0]):
+        g, lean, h = _bend(coefficients[row], normals[row, 0], normals[row, 1], normals[row, 2])
+        found[row, 0], found[row, 1], found[row, 2] = g, lean, h
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gaps_of(u, v):
+    """``gap_of`` for every row."""
+    found = np.empty(u.shape[0])
+    for row in range(u.shape[0]):
+        found[row] = gap_of(u[row], v[row])
+    return found

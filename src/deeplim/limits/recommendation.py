@@ -1,0 +1,47 @@
+"""Which rung to trust for a network: the cheapest one whose error at this width is known to be small."""
+
+from deeplim.architecture import Network
+from deeplim.limits.catalogue import find
+from deeplim.limits.moment_chain import LEAST_WIDTH, MomentChain
+
+_AFFORDABLE = 4_000_000
+"""Neurons (width x depth) up to which a thousand exact networks take seconds to a minute."""
+_WIDE = 128
+"""Width from which the measured limits were within 0.1 standard deviations, at depths that suit them."""
+
+
+def recommend(network: Network) -> tuple[str, str]:
+    """Return the name of the rung to trust, a limit that applies or "exact", and one sentence that says why.
+
+    The rule is what docs/finite-size.md measures: the moment chain wherever it applies, for its error was within a
+    tenth of a standard deviation of exact networks at every width and depth tried. Elsewhere exact networks while a
+    thousand are affordable, then the first limit that applies and keeps fluctuations.
+    """
+    if MomentChain.why_not(network) is None:
+        return MomentChain.name, _for_moments(network)
+    if network.width < LEAST_WIDTH:
+        return "exact", f"at width {network.width} exact networks cost little and no expansion in 1/width holds."
+    if network.width * network.depth <= _AFFORDABLE:
+        return "exact", "the moment chain does not describe this network, and a thousand exact ones are affordable."
+    found = [limit for limit in find(network) if not limit.deterministic]
+    if found:
+        return found[0].name, (
+            f"exact networks of {network.width * network.depth:,} neurons are slow to draw, and the limit keeps their "
+            "fluctuations."
+        )
+    return "exact", "no limit that applies keeps the fluctuations of this network, however slow exact networks are."
+
+
+def _for_moments(network: Network) -> str:
+    """Why the moment chain, and whether a limit would do as well where that was measured."""
+    why = "it keeps the corrections of order 1/width, two inputs at a time"
+    names = [limit.name for limit in find(network)]
+    if "sde" in names:
+        return f"{why}; the covariance SDE {_verdict(network.width >= _WIDE)} here, for any number of inputs."
+    if "unshaped" in names:
+        return f"{why}; the unshaped SDE {_verdict(network.width >= _WIDE and network.depth >= network.width)} here."
+    return f"{why}, and was within 0.1 standard deviations of exact networks wherever it was measured."
+
+
+def _verdict(close: bool) -> str:
+    return "is within 0.1 standard deviations too" if close else "may be off by more than 0.1 standard deviations"
