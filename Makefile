@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint unit bench docs clean
+.PHONY: demo test lint unit bench docs figures clean
 
 demo: $(VENV)/installed
 	$(BIN)/deeplim demo --output deeplim-demo/report.html
@@ -26,6 +26,9 @@ bench: $(VENV)/installed-test
 
 docs: $(VENV)/installed-test
 	$(BIN)/python docs/generate.py
+
+figures: $(VENV)/installed-test
+	set -e; for script in $$(grep -l "__main__" docs/figures/*.py); do echo $$script; $(BIN)/python $$script; done
 
 clean:
 	rm -rf $(VENV) deeplim-demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
