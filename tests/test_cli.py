@@ -8,10 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deeplim import __version__
+from deeplim.architecture import MLP, read_network
 from deeplim.cli import LAWS_DIFFER, main
+from deeplim.limits import ALL, find
 
 SMALL = ["--width", "20", "--depth", "10"]
 COMMANDS = sorted(main.commands)
+NAMES = {limit.name for limit in ALL}
 
 
 def strict(text: str) -> dict:
@@ -43,9 +46,11 @@ def test_every_command_has_help_with_an_example(command: str):
 
 def test_predict_prints_every_rung_as_json():
     found = strict(run("predict", *SMALL, "--networks", "50", "--samples", "100", "--json").stdout)
-    assert found["network"] == {"kind": "mlp", "width": 20, "depth": 10, "activation": {"kind": "relu"}}
-    assert set(found["rungs"]) == {"exact", "unshaped", "infinite-width"}
-    assert set(found["not_applicable"]) == {"sde", "ode"}
+    assert found["network"] == json.loads(MLP(width=20, depth=10).to_json())
+    applies = {limit.name for limit in find(MLP(width=20, depth=10))}
+    assert {"unshaped", "infinite-width"} <= applies
+    assert set(found["rungs"]) == {"exact"} | applies
+    assert set(found["not_applicable"]) == NAMES - applies
     for rung in found["rungs"].values():
         for observable in ("correlation", "correlation_gap", "log_norm"):
             values = rung[observable]
@@ -98,8 +103,42 @@ def test_compare_names_the_limit_it_is_asked_for():
 def test_limits_lists_all_of_them():
     found = strict(run("limits", *SMALL, "--architecture", "resnet", "--json").stdout)
     assert [limit["name"] for limit in found["applies"]] == ["ode", "infinite-width"]
-    assert set(found["not_applicable"]) == {"sde", "unshaped"}
+    assert set(found["not_applicable"]) == NAMES - {"ode", "infinite-width"}
     assert "not sde: it is derived for an MLP" in run("limits", *SMALL, "--architecture", "resnet").stdout
+
+
+NETWORKS = {
+    "--normalization rmsnorm": '{"kind": "mlp", "normalization": "rmsnorm"}',
+    "--normalization layernorm --placement after-activation": (
+        '{"kind": "mlp", "normalization": "layernorm", "placement": "after-activation"}'
+    ),
+    "--architecture resnet --normalization batchnorm --placement before-sum": (
+        '{"kind": "resnet", "normalization": "batchnorm", "placement": "before-sum"}'
+    ),
+    "--architecture resnet --skip norm-preserving --branch 0.5": (
+        '{"kind": "resnet", "skip": "norm-preserving", "branch": 0.5}'
+    ),
+    "--architecture resnet --skip 0.5 --branch 2/depth^0.7": '{"kind": "resnet", "skip": 0.5, "branch": "2/depth^0.7"}',
+    "--activation shaped:tanh,a=1.2": (
+        '{"kind": "mlp", "activation": {"kind": "shaped", "function": "tanh", "a": 1.2}}'
+    ),
+    "--activation gelu": '{"kind": "mlp", "activation": {"kind": "function", "function": "gelu"}}',
+}
+
+
+@pytest.mark.parametrize("words", NETWORKS)
+def test_the_options_say_the_same_network_as_json(words: str):
+    found = strict(run("limits", *SMALL, *words.split(), "--json").stdout)
+    said = json.loads(NETWORKS[words]) | {"width": 20, "depth": 10}
+    assert found["network"] == json.loads(read_network(json.dumps(said)).to_json())
+
+
+def test_limits_gives_a_limit_s_advice():
+    words = ["limits", *SMALL, "--activation", "shaped:tanh,a=2"]
+    advice = [limit["advice"] for limit in strict(run(*words, "--json").stdout)["applies"]]
+    assert "choose a below 1.41" in advice[0]
+    assert f"  Advice: {advice[0]}" in run(*words).stdout
+    assert "Advice" not in run("limits", *SMALL, "--activation", "shaped:tanh,a=1.2").stdout
 
 
 def test_report_writes_a_page_figures_and_json(tmp_path: Path):
@@ -120,6 +159,13 @@ BAD = {
     "must be at least -1 and below 1": ["predict", *SMALL, "--correlation", "1"],
     "give one of them": ["predict", *SMALL, "--correlation", "0.3", "--inputs", "digits"],
     "--skip given for an MLP": ["predict", *SMALL, "--skip", "0.5"],
+    "skip = 'much' is not allowed": ["predict", *SMALL, "--architecture", "resnet", "--skip", "much"],
+    "belongs to a residual sum": ["limits", *SMALL, "--normalization", "rmsnorm", "--placement", "after-sum"],
+    "was given without a normalization": ["limits", *SMALL, "--placement", "after-activation"],
+    "--placement cannot be given with --network": ["limits", "--network", "net.json", "--placement", "after-sum"],
+    "there is no claim called 'resnet-od'; did you mean resnet-ode": ["reproduce", "resnet-od"],
+    "the name of the folder to write in is empty": ["reproduce", "dead-layer", "--output", ""],
+    "the seed -7": ["reproduce", "dead-layer", "--seed", "-7"],
     "the seed -2": ["predict", *SMALL, "--seed", "-2"],
     "--limit cannot be given with saved paths": ["compare", "a.npz", "b.npz", "--limit", "sde"],
     "--width cannot be given with --network": ["limits", "--network", "net.json", "--width", "3"],
@@ -201,3 +247,43 @@ def test_lost_networks_are_said_everywhere(tmp_path: Path):
     page = tmp_path / "page.html"
     run("report", *words, "--depth", "40", "--output", str(page))
     assert f"{found['exploded'][-1]:,} of 60 networks" in page.read_text()
+
+
+def test_reproduce_writes_a_gallery_and_prints_its_numbers(tmp_path: Path):
+    folder = tmp_path / "new" / "claims"
+    words = ["reproduce", "dead-layer", "covariance-drift", "--output", str(folder)]
+    found = run(*words)
+    assert found.exit_code == 0, found.output
+    assert found.stdout.splitlines()[0].split() == ["claim", "name", "predicted", "measured", "allowance", "verdict"]
+    assert "holds" in found.stdout
+    assert (folder / "index.html").read_text().count("<svg") == 2
+    again = run(*words, "--json")
+    assert strict(again.stdout) == strict((folder / "claims.json").read_text())
+    assert [claim["name"] for claim in strict(again.stdout)["claims"]] == ["dead-layer", "covariance-drift"]
+
+
+def test_reproduce_exits_with_3_when_a_claim_fails(tmp_path: Path, monkeypatch):
+    from dataclasses import replace
+
+    from deeplim import claims
+
+    def off(seed: int) -> claims.Outcome:
+        found = right.check(seed)
+        return replace(found, numbers=tuple(replace(number, predicted=0.0) for number in found.numbers))
+
+    right = claims.named(["dead-layer"])[0]
+    monkeypatch.setattr(claims, "ALL", (replace(right, check=off),))
+    result = run("reproduce", "--output", str(tmp_path))
+    assert result.exit_code == LAWS_DIFFER
+    assert "Claims that fail: dead-layer" in result.stderr
+    assert "1 fails" in (tmp_path / "index.html").read_text()
+
+
+def test_reproduce_lists_the_claims_without_checking_any(tmp_path: Path, monkeypatch):
+    from deeplim.claims import ALL as CLAIMS
+
+    monkeypatch.chdir(tmp_path)
+    assert all(claim.name in run("reproduce", "--list").stdout for claim in CLAIMS)
+    listed = json.loads(run("reproduce", "resnet-ode", "--list", "--json").stdout)
+    assert [claim["name"] for claim in listed] == ["resnet-ode"]
+    assert not list(tmp_path.iterdir())

@@ -46,13 +46,16 @@ def test_the_readme_in_small():
 def test_a_ladder_has_every_rung_and_says_why_others_are_missing():
     ladder = dl.climb(dl.ResNet(width=20, depth=10), dl.digits(), networks=40, seed=2, pair=(3, 7))
     assert list(ladder.rungs) == ["exact", "ode", "infinite-width"]
-    assert set(ladder.not_applicable) == {"sde", "unshaped"}
+    assert set(ladder.not_applicable) == {"sde", "smooth-sde", "normalized-sde", "resnet-sde", "unshaped", "moments"}
     found = json.loads(json.dumps(ladder.to_dict(), allow_nan=False))
     assert found["pair"] == [3, 7]
     assert len(found["rungs"]["ode"]["correlation"]["mean"]) == len(found["layers"]) == 11
     assert found["rungs"]["ode"]["correlation"]["mean"][0] == pytest.approx(dl.digits().correlation[3, 7])
     assert set(ladder.comparisons) == {"ode", "infinite-width"}
     assert "ode, layer 10 (deterministic)" in str(ladder)
+    assert found["recommended"]["rung"] == "exact"
+    assert len(found["rungs"]["ode"]["spectrum"]) == 10
+    assert 1 < found["rungs"]["exact"]["effective_rank"]["mean"][-1] < 10
 
 
 def test_the_order_of_the_pair_is_kept_on_every_rung():
@@ -67,7 +70,7 @@ def test_the_order_of_the_pair_is_kept_on_every_rung():
 def test_one_input_and_one_layer_are_enough():
     alone = dl.climb(dl.MLP(width=30, depth=15), dl.gram([[1.0, 2.0]]), networks=300, samples=300)
     assert set(alone.to_dict()["rungs"]["exact"]) == {"log_norm", "dead", "exploded", "aligned"}
-    assert set(alone.comparisons) == {"unshaped", "infinite-width"}
+    assert set(alone.comparisons) == {"unshaped", "moments", "infinite-width"}
     start = dl.climb(dl.MLP(width=30, depth=15), PAIR, networks=10, samples=10, layers=[0])
     assert start.comparisons == {}
 

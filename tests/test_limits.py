@@ -6,7 +6,7 @@ import pytest
 from laws import SIGMAS, z_of_mean, z_of_means, z_of_std, z_of_variances
 
 from deeplim import limits
-from deeplim.activations import Elementwise, LeakyReLU, ReLU, ShapedReLU
+from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError, LimitError
 from deeplim.finite import chain
@@ -33,6 +33,18 @@ NETWORKS: list[Network] = [
     ResNet(width=50, depth=10, activation=Elementwise(function="numpy:tanh")),
     ResNet(width=100, depth=50, branch=0.5),
     ResNet(width=100, depth=50, activation=ShapedReLU()),
+    MLP(width=100, depth=50, activation=Shaped(function="silu", a=0.8)),
+    MLP(width=100, depth=50, activation=Shaped(function="silu", a=0.8, rate="depth")),
+    MLP(width=100, depth=50, activation=Shaped(function="silu", a=0.8), normalization="rmsnorm"),
+    MLP(width=100, depth=50, normalization="layernorm"),
+    MLP(width=100, depth=50, normalization="layernorm", placement="after-activation"),
+    MLP(width=100, depth=50, normalization="batchnorm"),
+    MLP(width=100, depth=50, activation=ShapedReLU(exponent=0.3)),
+    MLP(width=8, depth=50),
+    ResNet(width=100, depth=50, activation=ShapedReLU(), branch=0.5),
+    ResNet(width=100, depth=50, activation=Shaped(function="tanh"), branch=0.5, skip="norm-preserving"),
+    ResNet(width=100, depth=50, branch="1/depth^0.3"),
+    ResNet(width=100, depth=50, normalization="layernorm", placement="after-sum"),
 ]
 
 
@@ -55,7 +67,10 @@ def test_every_limit_applies_or_says_why_not(network: Network):
 def test_which_limits_describe_which_networks():
     names = [{limit.name for limit in limits.find(network)} - {"infinite-width"} for network in NETWORKS]
     assert names == [
-        {"sde"}, {"unshaped"}, {"unshaped"}, {"sde"}, {"sde", "ode"}, set(), {"ode"}, {"ode"}, {"ode"}, set(), set()
+        {"sde", "moments"}, {"unshaped", "moments"}, {"unshaped", "moments"}, {"sde", "moments"},
+        {"sde", "moments", "ode"}, {"moments"}, {"ode"}, {"ode"}, {"ode"}, set(), set(),
+        {"smooth-sde", "moments"}, {"smooth-sde", "moments", "ode"}, {"normalized-sde"}, {"unshaped"}, set(), set(),
+        {"moments"}, {"unshaped"}, {"resnet-sde"}, {"resnet-sde"}, set(), {"ode"},
     ]  # fmt: skip
 
 

@@ -280,7 +280,7 @@ def test_dead_and_aligned_networks_are_counted() -> None:
 
 
 def test_networks_that_are_all_dead_leave_nothing_else_to_find() -> None:
-    assert set(topics(LADDERS["all dead"])) == {"dead networks", "limit"}
+    assert set(topics(LADDERS["all dead"])) == {"dead networks", "limit", "description"}
 
 
 def test_agreement_is_told_with_the_size_of_a_difference() -> None:
@@ -304,7 +304,7 @@ def test_an_unchecked_prediction_is_a_warning() -> None:
 
 def test_a_deterministic_prediction_has_no_spread() -> None:
     found = topics(made_ladder(RESNET, networks=0))
-    assert set(found) == {"correlation", "norm", "limit"}
+    assert set(found) == {"correlation", "norm", "limit", "description"}
     assert "5–95%" not in found["correlation"].sentence
 
 

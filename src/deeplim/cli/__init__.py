@@ -1,0 +1,41 @@
+"""The command line: words and progress on stderr, results on stdout.
+
+Exit code 0 fine, 1 error, 2 usage, 3 laws differ or a claim fails.
+"""
+
+from typing import Any
+
+import click
+
+from deeplim import __version__
+from deeplim.cli import laws, pages
+from deeplim.cli.options import EXAMPLE_NETWORK, example
+from deeplim.cli.reproduce import reproduce
+from deeplim.cli.terminal import LAWS_DIFFER
+from deeplim.errors import DeeplimError
+
+__all__ = ["LAWS_DIFFER", "main"]
+
+
+class _Commands(click.Group):
+    """A group whose commands turn deeplim's errors into one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeeplimError as error:
+            raise click.UsageError(str(error)) from None
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=example(f"predict {EXAMPLE_NETWORK}"),
+)
+@click.version_option(__version__, prog_name="deeplim")
+def main() -> None:
+    """Scaling limits of deep neural networks at initialization, checked against exact finite networks."""
+
+
+for _command in (laws.predict, laws.simulate, laws.compare, laws.limits, pages.report, pages.demo, reproduce):
+    main.add_command(_command)

@@ -1,0 +1,215 @@
+"""The gallery of checked claims: one self-contained HTML page with a card a claim, its figure, its numbers as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from deeplim import __version__
+from deeplim.claims import Figure, Number, Result, Series
+from deeplim.claims.claim import HOLDS, SIGMAS, WITHIN
+from deeplim.drawing import EXACT, LIMIT, Chart, finished, plus_minus, svg
+from deeplim.errors import InputError
+from deeplim.files import write_whole
+from deeplim.reporting.render import _breakable, _safe
+
+MEASURED, PREDICTED, REFUTED = (EXACT, "#15876f"), (LIMIT, "#a8479b"), ("#7d8590", "#7d8590")
+_COLOURS = {"measured": MEASURED, "predicted": PREDICTED, "refuted": REFUTED}
+_LEVELS = {HOLDS: "fine", WITHIN: "fine"}
+_WORDS = {HOLDS: "holds", WITHIN: "holds, finite size"}
+PAGE, NUMBERS = "index.html", "claims.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Checked claims as a page: ``html``, their numbers as ``data``, and their figures by the claim's name."""
+
+    html: str = field(repr=False)
+    data: dict[str, Any] = field(repr=False)
+    charts: dict[str, Chart] = field(repr=False)
+
+    def to_json(self) -> str:
+        """Return the numbers as valid JSON: no NaN and no infinity."""
+        return json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write index.html and claims.json, each whole or not at all, to a folder, made if need be; return them."""
+        folder = make_folder(folder)
+        texts = {folder / PAGE: self.html, folder / NUMBERS: self.to_json() + "\n"}
+        for path, text in texts.items():
+            write_whole(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        return list(texts)
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Return the folder, made if need be; InputError when it cannot be."""
+    if not str(folder):
+        raise InputError("the name of the folder to write in is empty; give one.")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {folder} could not be made ({error.strerror}); choose another.") from None
+    return folder
+
+
+def gallery(results: Sequence[Result], *, command: str | None = None) -> Gallery:
+    """Return the gallery of checked claims; ``command`` is what made it, to stand at its foot."""
+    if not results:
+        raise InputError("a gallery needs at least one checked claim; none was given.")
+    charts = {result.claim.name: draw(result) for result in results}
+    data = {
+        "seed": results[0].seed,
+        "version": __version__,
+        "fails": [result.claim.name for result in results if result.fails],
+        "claims": [result.to_dict() for result in results],
+    }
+    return Gallery(_page(results, charts, command), data, charts)
+
+
+def draw(result: Result) -> Chart:
+    """Return a claim's figure: measurements as points with one standard error, predictions as lines over them."""
+    import altair as alt
+
+    figure = result.outcome.figure
+    colour, dash = _legend(figure.series)
+    x = _axis(alt.X, figure.x, figure.log_x, [value for series in figure.series for value in series.x], of="x:Q")
+    y, low = (_axis(alt.Y, figure.y, False, _heights(figure), of=name) for name in ("y:Q", "low:Q"))
+    layers = []
+    # Points last: a line is seen around them, and they are not seen through it.
+    for series in sorted(figure.series, key=lambda one: one.role == "measured"):
+        rows = _rows(series)
+        base = alt.Chart(alt.Data(values=rows)).encode(x=x, color=colour)
+        if series.role == "measured":
+            if series.error is not None:
+                layers.append(base.mark_rule(strokeWidth=1.3).encode(y=low, y2="high:Q"))
+            layers.append(base.mark_circle(size=34, opacity=1).encode(y=y))
+        else:
+            layers.append(base.mark_line(strokeWidth=2, interpolate="linear").encode(y=y, strokeDash=dash))
+    drawn = "points: measured" + (", bars ± one standard error" if any(s.error for s in figure.series) else "")
+    told = [f"{result.outcome.simulated} {drawn[0].upper()}{drawn[1:]}; lines: predicted."]
+    return finished(alt.layer(*layers), result.claim.statement, told)
+
+
+def _legend(drawn: Sequence[Series]) -> tuple[Any, Any]:
+    """The colours and dashes of the series, with one legend for both."""
+    import altair as alt
+
+    seen = {"measured": 0, "predicted": 0, "refuted": 0}
+    colours, dashes = [], []
+    for series in drawn:
+        place = seen[series.role]
+        seen[series.role] += 1
+        colours.append(_COLOURS[series.role][place % 2])
+        dashes.append([5, 4] if series.role == "refuted" else [1, 0])
+    names = [_name(series) for series in drawn]
+    legend = alt.Legend(
+        title=None, orient="top", columns=1, symbolType="square", symbolOpacity=1, symbolStrokeWidth=0, rowPadding=3
+    )
+    return (
+        alt.Color("series:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+        alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
+    )
+
+
+def _name(series: Series) -> str:
+    return f"refuted: {series.name}" if series.role == "refuted" else series.name
+
+
+def _rows(series: Series) -> list[dict[str, Any]]:
+    error = series.error or (0.0,) * len(series.x)
+    return [
+        {"series": _name(series), "x": x, "y": y, "low": y - e, "high": y + e}
+        for x, y, e in zip(series.x, series.y, error, strict=True)
+    ]
+
+
+def _heights(figure: Figure) -> list[float]:
+    return [row[name] for series in figure.series for row in _rows(series) for name in ("low", "high")]
+
+
+def _axis(channel: Any, label: str, logarithmic: bool, numbers: Sequence[float], *, of: str) -> Any:
+    import altair as alt
+
+    low, high = min(numbers), max(numbers)
+    if logarithmic:
+        scale = alt.Scale(type="log", domain=[low / 1.15, high * 1.15], nice=False)
+        axis = alt.Axis(tickCount=5, format="~e" if low < 1e-3 or high > 1e5 else "~g")
+    else:
+        room = 0.04 * (high - low) or 0.5
+        scale = alt.Scale(domain=[low - room * (low != 0), high + room], nice=False, zero=False)
+        axis = alt.Axis(tickCount=6)
+    return channel(of, title=label, scale=scale, axis=axis)
+
+
+def _page(results: Sequence[Result], charts: dict[str, Chart], command: str | None) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    folder = resources.files(__package__)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
+    template = environment.from_string(folder.joinpath("gallery.html.j2").read_text("utf-8"))
+    styles = [folder.joinpath(name).read_text("utf-8") for name in ("style.css", "gallery.css")]
+    failing = sum(result.fails for result in results)
+    return template.render(
+        title=_title(len(results), failing),
+        style=_safe("\n".join(styles)),
+        cards=[_card(result, charts[result.claim.name]) for result in results],
+        command=command,
+        seed=results[0].seed,
+        sigmas=f"{SIGMAS:g}",
+        version=__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _title(count: int, failing: int) -> str:
+    claims = "1 claim" if count == 1 else f"{count} claims"
+    if failing:
+        return f"{claims} checked, {failing} {'fails' if failing == 1 else 'fail'}"
+    return f"{claims} checked, {'it holds' if count == 1 else 'all hold'}"
+
+
+def _card(result: Result, chart: Chart) -> dict[str, Any]:
+    claim, outcome = result.claim, result.outcome
+    return {
+        "name": claim.name,
+        "statement": claim.statement,
+        "source": claim.source,
+        "simulated": outcome.simulated,
+        "verdict": _WORDS.get(outcome.verdict, "fails"),
+        "full": outcome.verdict,
+        "level": _LEVELS.get(outcome.verdict, "problem"),
+        "numbers": [number_row(number) for number in outcome.numbers],
+        "reasons": _reasons(outcome.numbers),
+        "svg": _safe(svg(chart, title=False)),
+        "drawn": "Points are measured" + (", bars ± one standard error" if _has_bars(outcome.figure) else "") + ".",
+    }
+
+
+def number_row(number: Number) -> dict[str, str]:
+    """Return one number as the words of a table: a wrong prediction says so, an exact measurement has no ±."""
+    return {
+        "name": number.name,
+        "predicted": f"{number.predicted:.4g}" + (" (to refute)" if number.refuted else ""),
+        "measured": plus_minus(number.measured, number.uncertainty),
+        "allowance": f"{number.allowance:.2g}" if number.allowance else "–",
+        "verdict": ("refuted" if number.verdict == HOLDS else "not refuted")
+        if number.refuted
+        else _WORDS.get(number.verdict, "fails"),
+    }
+
+
+def _reasons(numbers: Sequence[Number]) -> list[str]:
+    told: dict[str, list[str]] = {}
+    for number in numbers:
+        if number.reason:
+            told.setdefault(number.reason, []).append(f"{number.allowance:.2g}")
+    return [f"{' and '.join(dict.fromkeys(sizes))}: {reason}" for reason, sizes in told.items()]
+
+
+def _has_bars(figure: Figure) -> bool:
+    return any(series.error is not None for series in figure.series)
