@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint unit bench docs figures clean
+.PHONY: demo reproduce test lint unit bench docs figures clean
 
 demo: $(VENV)/installed
 	$(BIN)/deeplim demo --output deeplim-demo/report.html
+
+reproduce: $(VENV)/installed
+	$(BIN)/deeplim reproduce --output deeplim-claims
 
 test: lint unit
 
@@ -31,7 +34,7 @@ figures: $(VENV)/installed-test
 	set -e; for script in $$(grep -l "__main__" docs/figures/*.py); do echo $$script; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) deeplim-demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) deeplim-demo deeplim-claims build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:

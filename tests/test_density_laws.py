@@ -37,6 +37,7 @@ STRONG = CovarianceSDE(MLP(width=100, depth=100, activation=ShapedReLU(c_plus=0,
 def correlation_density(limit: CovarianceSDE, correlation: float, time: float) -> Density:
     return pair_density(shaped_relu_drift(limit.parameters["gamma"]), 1 - correlation, time=time)
 
+
 DRIFTS = {
     "shaped relu": shaped_relu_drift(0.6),
     "centred relu": centred_relu_drift(0.6),

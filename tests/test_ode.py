@@ -81,6 +81,23 @@ def test_smooth_shaping_at_the_rate_of_depth_explodes_from_norms_above_one():
     np.testing.assert_allclose(paths.log_norm[0, paths.alive[0], 0], exact, rtol=1e-7, atol=1e-9)
 
 
+def test_an_ode_that_has_exploded_before_the_first_layer_asked_for_says_so():
+    network = _mlp(Shaped(function="silu", a=0.3, rate="depth"))
+    paths = CovarianceODE(network).sample(gram(covariance=np.array([[5.0, 1.0], [1.0, 5.0]])), layers=[100])
+    assert paths.exploded.tolist() == [1]
+    huge = CovarianceODE(network).sample(gram(covariance=np.array([[1e17]])), layers=[0, 100])
+    assert huge.alive.tolist() == [[True, False]]
+
+
+def test_strengths_beyond_any_limit_are_refused_in_a_sentence():
+    for activation in (ShapedReLU(c_minus=-1e155, rate="depth"), Shaped(function="silu", a=1e-6, rate="depth")):
+        assert "no shaping" in (CovarianceODE.why_not(_mlp(activation)) or "")
+    assert "too large" in (CovarianceODE.why_not(_resnet(ReLU(), branch="1e200/sqrt(depth)")) or "")
+    strong = CovarianceODE(_mlp(ShapedReLU(c_minus=-10, rate="depth")))
+    assert "far from one" in (strong.advice or "")
+    assert CovarianceODE(_mlp(ShapedReLU(rate="depth"))).advice is None
+
+
 @pytest.mark.parametrize(
     ("branch", "word"), [("1/depth^0.3", "explodes"), ("1/depth^0.8", "freezes"), (0.5, "every depth")]
 )

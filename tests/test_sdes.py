@@ -6,6 +6,7 @@ from laws import SIGMAS, z_of_mean, z_of_variances
 from refusals import refusal
 from scipy.special import gammainc
 
+from deeplim import limits
 from deeplim.activations import LeakyReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, ResNet
 from deeplim.errors import LimitError
@@ -221,6 +222,29 @@ def test_the_design_rule_is_stated_when_it_is_broken():
     assert "choose a below 1.41" in (_smooth("tanh", a=1.5).advice or "")
     assert _smooth("tanh", a=1.4).advice is None
     assert "probability 0.264" in (_smooth("silu", a=float(np.sqrt(0.75))).advice or "")
+
+
+def test_the_design_rule_is_in_the_network_s_own_scale_and_extremes_are_refused():
+    deep = MLP(width=50, depth=200, activation=Shaped(function="tanh", a=1, rate="depth"))
+    assert "choose a below 0.707" in (SmoothSDE(deep).advice or "")
+    for activation in (Shaped(function="tanh", a=1e-6), ShapedReLU(c_plus=1e155)):
+        assert "sde" not in {limit.name for limit in limits.find(MLP(width=100, depth=50, activation=activation))}
+    resnets = {"width": 100, "depth": 50, "activation": ShapedReLU()}
+    assert "nothing is added" in (ResNetSDE.why_not(ResNet(**resnets, branch=0)) or "")
+    assert ResNetSDE(ResNet(**resnets, branch=1e200)).parameters["share"] == 1
+    unshaped = limits.named("sde", MLP(width=100, depth=50, activation=ShapedReLU(c_minus=-10)))
+    assert "far from one" in (unshaped.advice or "")
+    steep = _smooth("silu", a=0.5)
+    flat = gram(covariance=np.array([[1e10]]))
+    assert steep.explosion_times(flat, samples=2).max() < 1e-6
+    balanced = SmoothSDE(MLP(width=100, depth=100, activation=Shaped(function="test_sdes:balanced", a=1)))
+    assert abs(balanced.beta) < 1e-9
+    assert "too fast" in refusal(lambda: balanced.sample(flat, samples=2), kind=LimitError)
+
+
+def balanced(x: np.ndarray) -> np.ndarray:
+    """second derivative 1 and third -3/4 at 0, so that beta = 0."""
+    return x + x**2 / 2 / (1 + x**2) - x**3 / 8 / (1 + x**4)
 
 
 def test_exact_tanh_networks_have_the_smooth_law():

@@ -167,3 +167,20 @@ def test_the_normalised_function_keeps_shapes() -> None:
     assert function(np.zeros((2, 3))).shape == (2, 3)
     assert function(np.array([[-50.0, 1e-5], [0.0, 50.0]])).shape == (2, 2)
     assert function(np.zeros(0)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("function", "second", "third"),
+    [
+        (lambda x: 2 / (1 + np.exp(-x)) - 1, 0.0, -0.5),
+        (lambda x: np.log(1 + np.exp(x)) - np.log(2), 0.5, 0.0),
+        (lambda x: np.exp(x) - 1, 1.0, 1.0),
+        (lambda x: np.arctan(x + 1) - np.pi / 4, -1.0, 1.0),
+    ],
+    ids=["logistic", "softplus", "exp", "arctan"],
+)
+def test_functions_that_cancel_at_zero_are_smooth_all_the_same(function, second, third):
+    # Near 0 their values are nearly all rounding; wider intervals resolve them.
+    phi = normalised(function)[1]
+    assert phi.second == pytest.approx(second, abs=1e-8)
+    assert phi.third == pytest.approx(third, abs=1e-8)

@@ -146,7 +146,7 @@ class Shaped(_Function):
     """
 
     kind: Literal["shaped"] = "shaped"
-    a: float = Field(default=1.0, gt=0, description="a positive number")
+    a: float = Field(default=1.0, ge=1e-6, le=1e6, description="a number from 1e-6 to 1e6")
     rate: Rate = Field(default="width", description="'width' or 'depth'")
     exponent: Exponent = 0.5
 

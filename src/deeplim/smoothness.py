@@ -179,9 +179,10 @@ def _interpolants(function: Function) -> tuple[_Interpolant, ...]:
     found: list[_Interpolant] = []
     for half_width in _HALF_WIDTHS:
         one = _interpolate(function, float(half_width))
-        if one is None:
+        if one is not None:
+            found.append(one)
+        elif found:  # unresolved from here on; before the first, values near 0 may still be all rounding
             break
-        found.append(one)
     widest = found[-1] if found else None
     # A function that is simple up to some h and unresolved at 2 h has a kink in between.
     if widest is None or (widest.half_width < _NEAR and widest.degree < _RICH):

@@ -12,10 +12,11 @@ from deeplim.errors import LimitError
 from deeplim.gaussian import slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.limits.covariance_sde import is_linear
+from deeplim.limits.covariance_sde import is_linear, strong_shaping
 from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.flow import nuhat_flow
 from deeplim.limits.kernels import SMALLEST_GAP, kernel_map
+from deeplim.limits.sde import LARGEST_STRENGTH
 from deeplim.limits.speeds import Course, Pairs, Speed, added_speed, follow, gap_speed, smooth_speed
 from deeplim.paths import Paths
 
@@ -68,6 +69,11 @@ class CovarianceODE(AbstractLimit):
             return {"p": p, "q": q, "beta": 3 * p + 2 * q} if network.normalization == "none" else {"p": p}
         return {"gamma": _gamma(network)}
 
+    @property
+    def advice(self) -> str | None:
+        """What to know of a shaping so strong at this depth that the limit is far."""
+        return strong_shaping(self.network)
+
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         network = self.network
         pairs = np.triu_indices(inputs.count, 1)
@@ -76,7 +82,9 @@ class CovarianceODE(AbstractLimit):
         gap = inputs.gap[pairs]
         end = self._explosion(begin)
         before = time[time < end]
-        if self._closed:
+        if not len(before):
+            course = Course(np.empty((0, len(begin))), np.empty((0, len(gap))))
+        elif self._closed:
             course = self._closed_form(begin, gap, before)
         else:
             course = follow(self._speed(pairs), begin, np.maximum(gap, SMALLEST_GAP), before)
@@ -101,7 +109,7 @@ class CovarianceODE(AbstractLimit):
     def _explosion(self, log_norm: np.ndarray) -> float:
         """When the largest norm of smooth shaping leaves every bound, v' = beta v (v - 1); infinity if it does not."""
         beta, largest = self.parameters.get("beta", 0.0), float(log_norm.max())
-        return -np.log(-np.expm1(-largest)) / beta if beta > 0 and largest > 0 else np.inf
+        return -np.log1p(-np.exp(-largest)) / beta if beta > 0 and largest > 0 else np.inf
 
     def _speed(self, pairs: Pairs) -> Speed:
         network = self.network
@@ -131,6 +139,12 @@ def _why_no_mlp(network: MLP) -> str | None:
     if activation.exponent != 0.5:
         way = "vanishes" if activation.exponent > 0.5 else "grows without bound"
         return f"its drift exists for shaping at the exponent 1/2; at {activation.exponent:g} it {way} with the depth."
+    strength = _gamma(network) if isinstance(activation, ShapedReLU) else max(map(abs, _strengths(activation)))
+    if strength > LARGEST_STRENGTH:
+        return (
+            f"its drift, of strength {strength:.3g}, is beyond {LARGEST_STRENGTH:g}: shaping this strong at this depth "
+            "is no shaping; choose c_plus, c_minus or a of order one."
+        )
     return None
 
 
@@ -153,6 +167,8 @@ def _why_no_resnet(network: ResNet) -> str | None:
             "a ResNet follows an ODE when its branch is a/sqrt(depth); this branch keeps the size "
             f"{network.branch_scale:g} at every depth."
         )
+    if network.branch_factor * network.branch_factor > LARGEST_STRENGTH:
+        return f"a branch of {network.branch} is too large to be followed at any depth; choose a of order one."
     if network.skip not in (1, NORM_PRESERVING):
         return f"a ResNet follows an ODE when its skip is 1 or norm-preserving; here skip = {network.skip}."
     return None
@@ -165,12 +181,13 @@ def _centred(network: Network) -> bool:
 def _strengths(activation: Shaped) -> tuple[float, float]:
     """p and q of smooth shaping in layer/depth."""
     phi = activation.derivatives
-    return phi.second**2 / (4 * activation.a**2), phi.third / (2 * activation.a**2)
+    return phi.second**2 / (4 * activation.a * activation.a), phi.third / (2 * activation.a * activation.a)
 
 
 def _gamma(network: Network) -> float:
     assert isinstance(network.activation, ShapedReLU)
-    return (network.activation.c_plus - network.activation.c_minus) ** 2 / (2 * np.pi)
+    apart = network.activation.c_plus - network.activation.c_minus
+    return apart * apart / (2 * np.pi)
 
 
 def _branch_square(network: ResNet) -> float:

@@ -9,6 +9,9 @@ from deeplim.architecture import MLP, Network
 from deeplim.limits.drifts import NUHAT
 from deeplim.limits.sde import LARGEST_STRENGTH, AbstractSDE, Dynamics
 
+_MILD = 0.7, 1.4
+"""What a layer of shaped ReLU may do to correlations, over what the limit says, without a warning."""
+
 
 @dataclass(frozen=True)
 class CovarianceSDE(AbstractSDE):
@@ -43,6 +46,11 @@ class CovarianceSDE(AbstractSDE):
     def dynamics(self) -> Dynamics:
         """The drift gamma nuhat, with unit noise."""
         return Dynamics(NUHAT, shaping_strength(self.network))
+
+    @property
+    def advice(self) -> str | None:
+        """What to know of a shaping so strong at this width that the limit is far."""
+        return strong_shaping(self.network)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -86,4 +94,23 @@ def shaping_strength(network: Network) -> float:
     if not isinstance(activation, ShapedReLU):
         return 0.0
     rate = network.width if activation.rate == "width" else network.depth
-    return (activation.c_plus - activation.c_minus) ** 2 / (2 * np.pi) * network.width / rate
+    apart = activation.c_plus - activation.c_minus
+    return apart * apart / (2 * np.pi) * network.width / rate
+
+
+def strong_shaping(network: Network) -> str | None:
+    """Return a warning where one layer moves correlations by much more or less than the limit of shaping says.
+
+    A layer's kernel moves them by kappa nuhat(rho), kappa = (s_+ - s_-)^2 / (pi (s_+^2 + s_-^2)), and the limit takes
+    s_+ and s_- for one in the denominator.
+    """
+    if not isinstance(network.activation, ShapedReLU):
+        return None
+    s_plus, s_minus = network.slopes
+    ratio = 2 / (s_plus * s_plus + s_minus * s_minus)
+    if _MILD[0] <= ratio <= _MILD[1]:
+        return None
+    return (
+        f"at this size the slopes are {s_plus:.3g} and {s_minus:.3g}, far from one, and a layer moves correlations "
+        f"{ratio:.2g} times as much as the limit says; trust the moment chain or exact networks."
+    )

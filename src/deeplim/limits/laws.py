@@ -98,6 +98,8 @@ def explosion_probability(beta: float, norm: float = 1.0) -> float:
     from scipy.special import gammainc
 
     check_positive(norm=norm)
+    if not np.isfinite(beta):
+        raise InputError(f"beta {beta} was given; give a finite number.")
     return float(gammainc(beta + 1, beta * norm)) if beta > 0 else 0.0
 
 

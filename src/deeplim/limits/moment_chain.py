@@ -86,6 +86,7 @@ class MomentChain(AbstractLimit):
 
         in_blocks(fill, samples, 3 * int(layers[-1]), seed)
         norms, gaps = norms[:, :, : inputs.count], gaps[:, :, None][:, :, : inputs.count - 1]
+        norms[np.isnan(norms)] = np.inf  # a square overflowed beside an exploded norm
         alive = np.asarray(np.isfinite(norms).all(axis=2))
         log_gap = np.where(alive[:, :, None], np.log(np.where(alive[:, :, None], gaps, 1.0)), np.nan)
         return self._paths(norms, log_gap, time, inputs, alive=alive)
@@ -146,7 +147,7 @@ def _follow_function(
             larger_first(first, u, v, swapped, flipped, grid.odd)
             grid.step(first, u, v, normals[:, layer - 1])
         for done in np.flatnonzero(layers == layer):
-            with np.errstate(divide="ignore"):  # the second input may have died
+            with np.errstate(divide="ignore", over="ignore"):  # the second input may have died, or the first exploded
                 other = first + np.log1p((u + u * u + v * v) + u)
             norms[:, done] = np.where(swapped[:, None], np.stack([other, first], 1), np.stack([first, other], 1))
             gaps[:, done] = gaps_of(np.where(flipped, -2 - u, u), v)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from deeplim.activations import Shaped
 from deeplim.architecture import MLP, Network
-from deeplim.limits.covariance_sde import shaping_strength, why_no_shaped_relu
+from deeplim.limits.covariance_sde import shaping_strength, strong_shaping, why_no_shaped_relu
 from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.sde import AbstractSDE, Dynamics
 from deeplim.limits.smooth_sde import smooth_strengths, why_no_smooth_shaping
@@ -67,6 +67,11 @@ class NormalizedSDE(AbstractSDE):
         if self.dynamics.p == 0:
             return None
         return {NUHAT: 1.0, CENTRED_NUHAT: 0.0, QUADRATIC: 0.5, CENTRED_SQUARE: 0.0}[self.dynamics.law]
+
+    @property
+    def advice(self) -> str | None:
+        """What to know of a shaping so strong at this width that the limit is far."""
+        return strong_shaping(self.network)
 
     @property
     def parameters(self) -> dict[str, float]:

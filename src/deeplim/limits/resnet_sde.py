@@ -1,11 +1,11 @@
 """The covariance SDE of a shaped ResNet whose branch keeps its size as depth and width grow."""
 
 from dataclasses import dataclass
-from math import log
+from math import hypot, log
 
 from deeplim.activations import Shaped
 from deeplim.architecture import MLP, NORM_PRESERVING, Network, ResNet
-from deeplim.limits.covariance_sde import shaping_strength, why_no_shaped_relu
+from deeplim.limits.covariance_sde import shaping_strength, strong_shaping, why_no_shaped_relu
 from deeplim.limits.drifts import NUHAT, SMOOTH
 from deeplim.limits.sde import AbstractSDE, Dynamics
 from deeplim.limits.smooth_sde import smooth_strengths, why_no_smooth_shaping
@@ -37,14 +37,16 @@ class ResNetSDE(AbstractSDE):
             return "it is for a ResNet; a shaped MLP has an SDE of its own."
         if network.branch_factor is not None and network.branch_exponent > 0:
             return "it needs a branch of fixed size, such as 0.5; one that shrinks with the depth leaves no diffusion."
+        if network.branch_scale == 0:
+            return "its branch is 0: nothing is added to the skip, and nothing is random after the first layer."
         if network.normalization != "none":
             return f"it is derived without normalization, and this network has {network.normalization}."
         if not isinstance(network.activation, Shaped):
             return why_no_shaped_relu(network)
-        if abs(network.skip_scale**2 + network.branch_scale**2 - 1) > 1e-9:
+        if abs(hypot(network.skip_scale, network.branch_scale) - 1) > 1e-9:
             return (
-                "a smooth activation needs norms near one, and skip^2 + branch^2 = "
-                f"{network.skip_scale**2 + network.branch_scale**2:.4g}; give skip = {NORM_PRESERVING!r}."
+                "a smooth activation needs norms near one, and a layer multiplies them by sqrt(skip^2 + branch^2) = "
+                f"{hypot(network.skip_scale, network.branch_scale):.4g}; give skip = {NORM_PRESERVING!r}."
             )
         return why_no_smooth_shaping(network)
 
@@ -52,8 +54,8 @@ class ResNetSDE(AbstractSDE):
     def share(self) -> float:
         """g^2 = branch^2 / (skip^2 + branch^2)."""
         assert isinstance(self.network, ResNet)
-        kept, added = self.network.skip_scale**2, self.network.branch_scale**2
-        return added / (kept + added)
+        part = self.network.branch_scale / hypot(self.network.skip_scale, self.network.branch_scale)
+        return part * part
 
     @property
     def dynamics(self) -> Dynamics:
@@ -64,8 +66,13 @@ class ResNetSDE(AbstractSDE):
         if isinstance(network.activation, Shaped):
             p, q = smooth_strengths(network)
             return Dynamics(SMOOTH, share * p, share * q, noise=noise)
-        growth = log(network.skip_scale**2 + network.branch_scale**2)
+        growth = 2 * log(hypot(network.skip_scale, network.branch_scale))
         return Dynamics(NUHAT, share * shaping_strength(network), noise=noise, growth=growth)
+
+    @property
+    def advice(self) -> str | None:
+        """What to know of a shaping so strong at this width that the limit is far."""
+        return strong_shaping(self.network)
 
     @property
     def parameters(self) -> dict[str, float]:

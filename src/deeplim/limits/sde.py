@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.checks import check_count, check_seed
-from deeplim.errors import LimitError
+from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.stepping import LONGEST_STEP, in_blocks, step_plan
@@ -17,6 +17,8 @@ from deeplim.paths import Paths
 LARGEST_STRENGTH = 1e3
 """The strongest drift that is stepped; shaping that gives more is no shaping at that width."""
 _LARGEST_NORM = 500.0
+_MOST_SUBSTEPS = 1e5
+"""Substeps of the drift that a path may need at its start, by estimate: a millisecond or so."""
 
 
 class Dynamics(NamedTuple):
@@ -67,6 +69,21 @@ class AbstractSDE(AbstractLimit):
         paths = self._paths(norms, np.log(gaps), time, inputs, alive=explosions[:, None] > time)
         return paths
 
+    def _check_substeps(self, inputs: Inputs) -> None:
+        """Refuse norms so large that following the drift of smooth shaping would never end."""
+        from deeplim.limits.drifts import SMOOTH
+
+        dynamics, largest = self.dynamics, float(inputs.log_norm.max())
+        if dynamics.law != SMOOTH or largest <= 0:
+            return
+        beta = abs(3 * dynamics.p + 2 * dynamics.q)
+        lasting = min(np.exp(largest) * self.network.aspect, largest / beta if beta > 0 else np.inf)
+        if 5 * dynamics.strength * lasting > _MOST_SUBSTEPS:
+            raise LimitError(
+                f"an input has the norm V = {np.exp(largest):.3g}, where the drift of {self.network} is too fast to be "
+                "followed; give inputs of norms near one."
+            )
+
     def _paths_of(
         self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,6 +94,7 @@ class AbstractSDE(AbstractLimit):
         m, dynamics = inputs.count, self.dynamics
         if inputs.log_norm.max() > _LARGEST_NORM:
             raise LimitError(f"an input has a norm of e^{inputs.log_norm.max():.0f}; give inputs of norms near one.")
+        self._check_substeps(inputs)
         plan = step_plan(time, dynamics.strength, LONGEST_STEP / max(dynamics.noise, 1 / 64))
         norms = np.empty((samples, len(time), m))
         gaps = np.empty((samples, len(time), m * (m - 1) // 2))
@@ -113,7 +131,9 @@ def sample_correlation(
     from deeplim.limits.drifts import SMOOTH
     from deeplim.limits.integrators import correlation_paths
 
-    dynamics = limit.dynamics
+    if not -1 <= correlation <= 1:
+        raise InputError(f"the correlation {correlation} was given; give a number from -1 to 1.")
+    samples, dynamics = check_count("samples", samples), limit.dynamics
     if dynamics.law == SMOOTH:
         raise LimitError(
             f"the correlation of {limit.network} depends on its norms; sample its covariance with limit.sample."

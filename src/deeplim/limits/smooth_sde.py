@@ -67,6 +67,16 @@ class SmoothSDE(AbstractSDE):
         found = {"p": p, "q": q, "beta": self.beta, "phi''(0)": phi.second, "phi'''(0)": phi.third}
         return found | {"T": self.network.aspect}
 
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.network.width, self.network.depth
+
+    @property
+    def _per_rate(self) -> float:
+        """width / rate."""
+        assert isinstance(self.network.activation, Shaped)
+        return 1.0 if self.network.activation.rate == "width" else self.network.width / self.network.depth
+
     def explosion_probability(self, norm: float = 1.0) -> float:
         """Return the probability that V explodes in finite time from V_0 = norm: gammainc(beta + 1, beta V_0), or 0."""
         return explosion_probability(self.beta, norm)
@@ -80,14 +90,15 @@ class SmoothSDE(AbstractSDE):
         phi = self.network.activation.derivatives  # type: ignore[union-attr]
         drive = 0.75 * phi.second**2 + phi.third
         cure = (
-            f"choose a below {np.sqrt(-drive):.3g}, where |beta| > 1"
+            f"choose a below {np.sqrt(-drive * self._per_rate):.3g}, where |beta| > 1"
             if drive < 0
             else "no scale a changes that for this function: choose an odd one such as tanh, or add rmsnorm"
         )
         if beta > 0:
             return (
                 f"beta = {beta:.3g} > 0: from unit norm it explodes at some depth with probability "
-                f"{self.explosion_probability():.3g} and dies otherwise; {cure}."
+                f"{self.explosion_probability():.3g} and dies otherwise, as long as it stays well below the scale "
+                f"s^2 = {self.network.activation.scale(*self._size) ** 2:.3g}; {cure}."  # type: ignore[union-attr]
             )
         return f"beta = {beta:.3g} is not below -1: the norm dies as depth/width grows; {cure}."
 
@@ -117,6 +128,6 @@ def smooth_strengths(network: Network) -> tuple[float, float]:
     activation = network.activation
     assert isinstance(activation, Shaped)
     rate = network.width if activation.rate == "width" else network.depth
-    scale = network.width / (rate * activation.a**2)
+    scale = network.width / (rate * activation.a * activation.a)
     phi = activation.derivatives
     return phi.second**2 / 4 * scale, phi.third / 2 * scale

@@ -89,6 +89,7 @@ def follow(speed: Speed, log_norm: np.ndarray, gap: np.ndarray, time: np.ndarray
         return Course(np.tile(log_norm, (len(time), 1)), np.tile(gap, (len(time), 1)))
     with np.errstate(over="ignore", invalid="ignore"):
         solved = solve_ivp(derivative, (0, time[-1]), begin, method="DOP853", t_eval=time, rtol=1e-10, atol=1e-12)
+    reached = solved.t[-1] if len(solved.t) else 0.0
     if not solved.success or not np.isfinite(solved.y).all():
-        raise LimitError(f"the covariance ODE could not be solved beyond layer/depth = {solved.t[-1]:.3g}.")
+        raise LimitError(f"the covariance ODE could not be solved beyond layer/depth = {reached:.3g}.")
     return Course(solved.y[:m].T, np.minimum(np.exp(solved.y[m:].T), 2.0))

@@ -55,6 +55,8 @@ def law(
         raise LimitError(f"the law of the limit {limit.name!r} is not known in closed form; sample it.")
     time = at / limit.layers_per_unit
     if observable == "log_norm":
+        if not 0 <= pair[0] < inputs.count:
+            raise InputError(f"there is no input {pair[0]}; use 0 to {inputs.count - 1}.")
         return _norm_law(limit, float(inputs.log_norm[pair[0]]), at, time)
     check_pair(pair, inputs.count)
     return _pair_law(limit, float(inputs.gap[pair]), time)

@@ -65,6 +65,11 @@ class UnshapedSDE(AbstractLimit):
             )
         if not network.homogeneous:
             return f"it is derived for activations given by two slopes, and {network.activation} is not one."
+        if network.normalization == "layernorm":
+            return (
+                "layernorm before the activation shifts every kink by about width^(-1/2), which changes the drift and "
+                "the noise of an unshaped network at the order that this limit keeps; rmsnorm does not."
+            )
         if isinstance(network.activation, ShapedReLU):
             return f"the activation is shaped: its slopes approach 1 as the {network.activation.rate} grows."
         kappa = slope_kernel_strength(*network.slopes)

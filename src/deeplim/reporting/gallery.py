@@ -14,7 +14,7 @@ from deeplim.claims.claim import HOLDS, SIGMAS, WITHIN
 from deeplim.drawing import EXACT, LIMIT, Chart, finished, plus_minus, svg
 from deeplim.errors import InputError
 from deeplim.files import write_whole
-from deeplim.reporting.render import _breakable, _safe
+from deeplim.reporting.render import breakable, safe
 
 MEASURED, PREDICTED, REFUTED = (EXACT, "#15876f"), (LIMIT, "#a8479b"), ("#7d8590", "#7d8590")
 _COLOURS = {"measured": MEASURED, "predicted": PREDICTED, "refuted": REFUTED}
@@ -150,13 +150,13 @@ def _page(results: Sequence[Result], charts: dict[str, Chart], command: str | No
 
     folder = resources.files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = _breakable
+    environment.filters["breakable"] = breakable
     template = environment.from_string(folder.joinpath("gallery.html.j2").read_text("utf-8"))
     styles = [folder.joinpath(name).read_text("utf-8") for name in ("style.css", "gallery.css")]
     failing = sum(result.fails for result in results)
     return template.render(
         title=_title(len(results), failing),
-        style=_safe("\n".join(styles)),
+        style=safe("\n".join(styles)),
         cards=[_card(result, charts[result.claim.name]) for result in results],
         command=command,
         seed=results[0].seed,
@@ -185,7 +185,7 @@ def _card(result: Result, chart: Chart) -> dict[str, Any]:
         "level": _LEVELS.get(outcome.verdict, "problem"),
         "numbers": [number_row(number) for number in outcome.numbers],
         "reasons": _reasons(outcome.numbers),
-        "svg": _safe(svg(chart, title=False)),
+        "svg": safe(svg(chart, title=False)),
         "drawn": "Points are measured" + (", bars ± one standard error" if _has_bars(outcome.figure) else "") + ".",
     }
 

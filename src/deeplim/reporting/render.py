@@ -50,12 +50,12 @@ def page(
 
     folder = resources.files(__package__)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = _breakable
+    environment.filters["breakable"] = breakable
     template = environment.from_string(folder.joinpath("template.html.j2").read_text("utf-8"))
     return template.render(
         title=title,
         command=command,
-        style=_safe(folder.joinpath("style.css").read_text("utf-8")),
+        style=safe(folder.joinpath("style.css").read_text("utf-8")),
         networks=[_network(ladder, f) for ladder, f in zip(ladders, found, strict=True)],
         table=_key_numbers(ladders, found) if len(ladders) > 1 else None,
         images=_images(ladders),
@@ -66,15 +66,15 @@ def page(
     )
 
 
-def _safe(text: str) -> Any:
-    """Markup that this package made itself and that is not to be escaped."""
+def safe(text: str) -> Any:
+    """Return markup that this package made itself and that is not to be escaped."""
     from markupsafe import Markup
 
     return Markup(text)
 
 
-def _breakable(text: str) -> Any:
-    """The text, escaped, with places to break a line after the commas and colons of a long network."""
+def breakable(text: str) -> Any:
+    """Return the text, escaped, with places to break a line after the commas and colons of a long network."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"([,:])(?=\S)", r"\1<wbr>", str(escape(text))))
@@ -156,7 +156,7 @@ def _mathml(latex: str) -> Any:
     from latex2mathml.converter import convert
 
     # The converter writes the relation ~ of laws as an identifier, without the space of a relation.
-    return _safe(convert(latex, display="block").replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"))
+    return safe(convert(latex, display="block").replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"))
 
 
 def _comparison(ladder: Ladder, limit: AbstractLimit) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def _key_numbers(ladders: Sequence[Ladder], found: Sequence[Sequence[Finding]]) 
 def _groups(charts: Sequence[dict[str, Chart]]) -> list[dict[str, Any]]:
     """The figures by kind, those of several networks side by side; of a single network all in one group."""
     drawn = [
-        {name: dict(zip(("title", "told"), caption(chart), strict=True)) | {"svg": _safe(svg(chart, title=False))}}
+        {name: dict(zip(("title", "told"), caption(chart), strict=True)) | {"svg": safe(svg(chart, title=False))}}
         for made in charts
         for name, chart in made.items()
     ]
