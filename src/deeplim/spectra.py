@@ -50,9 +50,12 @@ def effective_rank(paths: Paths) -> Values:
 
     The entropy rank of Roy & Vetterli 2007, of the inputs' covariance; NaN where not alive.
     """
-    p = spectrum(paths)
+    return _rank(spectrum(paths))
+
+
+def _rank(p: np.ndarray) -> Values:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.exp(-np.sum(np.where(p > 0, p * np.log(p), 0.0 * p), axis=2))
+        return np.asarray(np.exp(-np.sum(np.where(p > 0, p * np.log(p), 0.0 * p), axis=2)))
 
 
 def participation_ratio(paths: Paths) -> Values:
@@ -68,7 +71,7 @@ def describe_spectrum(paths: Paths) -> dict[str, Any]:
     """
     shares = spectrum(paths)
     return {
-        "effective_rank": _described(effective_rank(paths)),
+        "effective_rank": _described(_rank(shares)),
         "spectrum": [_described(shares[:, :, i]) for i in range(paths.inputs)],
     }
 

@@ -133,7 +133,8 @@ def _step(m, law, p, q, noise, normalised, h, normals, forward, log_norm, gap, s
         return time
     covariance_noise(m, h * noise, normals, forward, log_norm, gap, size, matrix, new)
     if normalised:
-        log_norm[:] = 0.0
+        for a in range(m):
+            log_norm[a] = 0.0
     time = _drift(m, law, p, q, h / 2, log_norm, gap, work)
     return h / 2 + time if time >= 0 else -1.0
 
@@ -147,6 +148,18 @@ def _write(m, now, apart, norms, gaps, path, layer):
         for a in range(b + 1, m):
             gaps[path, layer, pair] = apart[a, b]
             pair += 1
+
+
+@piece
+def _mark(m, log_norm, gap):
+    """Mark an explosion: one beta for all, so that the largest norm explodes first."""
+    largest = 0
+    for a in range(m):
+        if log_norm[a] > log_norm[largest]:
+            largest = a
+        for b in range(m):
+            gap[a, b] = np.nan
+    log_norm[largest] = np.inf
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -179,8 +192,7 @@ def covariance_paths(log_norm, gap, steps, recorded, dynamics, normals, coins, n
                 time = _step(m, law, p, q, noise, normalised, h, z, coin, now, apart, size, matrix, new, work)
                 if time >= 0:
                     explosions[path] = clock + time
-                    now[np.argmax(now)] = np.inf  # one beta for all: the largest norm explodes first
-                    apart[:] = np.nan
+                    _mark(m, now, apart)
                 clock += h
 
 
