@@ -5,7 +5,7 @@ import re
 import pytest
 
 from deeplim import limits
-from deeplim.activations import Elementwise, ShapedReLU
+from deeplim.activations import Elementwise, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.limits.moment_chain import MomentChain
 from deeplim.limits.recommendation import recommend
@@ -17,6 +17,9 @@ CASES: list[tuple[Network, str, str]] = [
     (MLP(width=32, depth=128, activation=ShapedReLU()), "moments", "covariance SDE may be off"),
     (MLP(width=128, depth=128, activation=ShapedReLU()), "moments", "covariance SDE is within"),
     (MLP(width=64, depth=64, activation=Elementwise(function="tanh")), "moments", "wherever it was measured"),
+    (MLP(width=100, depth=200, activation=Shaped(function="tanh", a=1)), "moments", "wherever it was measured"),
+    (MLP(width=100, depth=200, activation=Shaped(function="silu", a=0.7)), "exact", "norms are unstable"),
+    (MLP(width=64, depth=64, activation=Elementwise(function="gelu")), "exact", "norms are unstable"),
     (MLP(width=8, depth=64), "exact", "width 8"),
     (MLP(width=64, depth=64, normalization="rmsnorm"), "exact", "affordable"),
     (ResNet(width=100, depth=50), "exact", "affordable"),

@@ -1,11 +1,16 @@
 """Which rung to trust for a network: the cheapest one whose error at this width is known to be small."""
 
+import numpy as np
+
 from deeplim.architecture import Network
+from deeplim.gaussian import mean_square
 from deeplim.limits.catalogue import find
 from deeplim.limits.moment_chain import LEAST_WIDTH, MomentChain
 
 _AFFORDABLE = 4_000_000
 """Neurons (width x depth) up to which a thousand exact networks take seconds to a minute."""
+_STABLE = 1.0
+"""The growth, in logs over the depth, that a deviation of the norm may have before the norms count as unstable."""
 _WIDE = 128
 """Width from which the measured limits were within 0.1 standard deviations, at depths that suit them."""
 
@@ -17,6 +22,11 @@ def recommend(network: Network) -> tuple[str, str]:
     tenth of a standard deviation of exact networks at every width and depth tried. Elsewhere exact networks while a
     thousand are affordable, then the first limit that applies and keeps fluctuations.
     """
+    if MomentChain.why_not(network) is None and _growth(network) > _STABLE:
+        return "exact", (
+            "its norms are unstable, a small excess growing by e or more over this depth, and the moment chain was "
+            "measured on networks whose norms are not."
+        )
     if MomentChain.why_not(network) is None:
         return MomentChain.name, _for_moments(network)
     if network.width < LEAST_WIDTH:
@@ -30,6 +40,16 @@ def recommend(network: Network) -> tuple[str, str]:
             "fluctuations."
         )
     return "exact", "no limit that applies keeps the fluctuations of this network, however slow exact networks are."
+
+
+def _growth(network: Network) -> float:
+    """By how much, in logs over the whole depth, the infinite-width map of norms multiplies a deviation from one."""
+    if network.homogeneous:
+        return 0.0
+    step = 1e-3
+    above, below = (mean_square(network.function, float(np.exp(sign * step))) for sign in (1, -1))
+    slope = float(np.log(above / below)) / (2 * step)
+    return network.depth * float(np.log(max(slope, 1e-300)))
 
 
 def _for_moments(network: Network) -> str:

@@ -159,7 +159,7 @@ def _lost(seen: Paths, exact: bool) -> Iterator[Finding]:
     alive = int(seen.alive[:, -1].sum())
     for word, counts, why in (
         ("dead", seen.dead, "all activations of some input are zero"),
-        ("exploded", seen.exploded, "some input's norm is beyond every float"),
+        ("exploded", seen.exploded, "some input's norm is too large to be followed"),
     ):
         lost = int(counts[-1])
         if lost:
