@@ -12,7 +12,7 @@ from deeplim.architecture import MLP, ResNet
 from deeplim.errors import LimitError
 from deeplim.finite import chain
 from deeplim.inputs import gram
-from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
 from deeplim.limits.integrators import correlation_paths, covariance_paths
 from deeplim.limits.laws import (
     centred_relu_drift,

@@ -13,7 +13,7 @@ from deeplim.gaussian import slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.covariance_sde import is_linear, strong_shaping
-from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.flow import nuhat_flow
 from deeplim.limits.kernels import SMALLEST_GAP, kernel_map
 from deeplim.limits.sde import LARGEST_STRENGTH

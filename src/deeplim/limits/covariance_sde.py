@@ -6,7 +6,7 @@ import numpy as np
 
 from deeplim.activations import LeakyReLU, ShapedReLU
 from deeplim.architecture import MLP, Network
-from deeplim.limits.drifts import NUHAT
+from deeplim.limits.families import NUHAT
 from deeplim.limits.sde import LARGEST_STRENGTH, AbstractSDE, Dynamics
 
 _MILD = 0.7, 1.4

@@ -2,19 +2,15 @@
 
 Each step is a two-stage strong-stability-preserving Runge-Kutta step: an average of compositions of one layer, and each
 layer is a power series in rho with non-negative coefficients (or a sum of such Gram matrices), so it keeps correlation
-matrices positive semi-definite (Schur). Longer steps are divided. The drifts, with nuhat as in ``deeplim.gaussian``:
-
-NUHAT            d rho / da = nuhat(rho)                     shaped ReLU; a layer is rho + a nuhat(rho), a <= 2 / pi
-CENTRED_NUHAT    d rho / da = nuhat(rho) - 1 + rho           shaped ReLU, LayerNorm after it
-QUADRATIC        d rho / da = (1 - rho)(1 - 2 rho)           smooth shaping, norms held at one
-CENTRED_SQUARE   d rho / da = -2 rho (1 - rho)               smooth shaping, LayerNorm after it
-SMOOTH           the covariances of smooth shaping, with their norms: ``smooth_drift``
+matrices positive semi-definite (Schur). Longer steps are divided. ``families`` lists the
+drifts.
 """
 
 import numpy as np
 from numba import njit
 
-NUHAT, CENTRED_NUHAT, QUADRATIC, CENTRED_SQUARE, SMOOTH = range(5)
+from deeplim.limits.families import CENTRED_NUHAT, NUHAT, QUADRATIC
+
 SMALLEST_GAP = 1e-300
 _LONGEST_LAYER = 0.3
 """Below 1/3 (QUADRATIC), 1/pi (where rho + a nuhat(rho) increases), 1/2 (CENTRED_SQUARE) and 1.75 (CENTRED_NUHAT)."""

@@ -14,7 +14,8 @@ Another noise strength is another length of step.
 import numpy as np
 from numba import njit
 
-from deeplim.limits.drifts import SMALLEST_GAP, SMOOTH, gap_drift, piece, smooth_drift
+from deeplim.limits.drifts import SMALLEST_GAP, gap_drift, piece, smooth_drift
+from deeplim.limits.families import SMOOTH
 
 _NULL = 1e-14
 

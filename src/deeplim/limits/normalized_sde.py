@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from deeplim.activations import Shaped
 from deeplim.architecture import MLP, Network
 from deeplim.limits.covariance_sde import shaping_strength, strong_shaping, why_no_shaped_relu
-from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.sde import AbstractSDE, Dynamics
 from deeplim.limits.smooth_sde import smooth_strengths, why_no_smooth_shaping
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.speeds import Pairs, gap_speed, smooth_speed
 
 _KNOWN = {

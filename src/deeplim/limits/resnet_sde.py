@@ -6,7 +6,7 @@ from math import hypot, log
 from deeplim.activations import Shaped
 from deeplim.architecture import MLP, NORM_PRESERVING, Network, ResNet
 from deeplim.limits.covariance_sde import shaping_strength, strong_shaping, why_no_shaped_relu
-from deeplim.limits.drifts import NUHAT, SMOOTH
+from deeplim.limits.families import NUHAT, SMOOTH
 from deeplim.limits.sde import AbstractSDE, Dynamics
 from deeplim.limits.smooth_sde import smooth_strengths, why_no_smooth_shaping
 

@@ -71,7 +71,7 @@ class AbstractSDE(AbstractLimit):
 
     def _check_substeps(self, inputs: Inputs) -> None:
         """Refuse norms so large that following the drift of smooth shaping would never end."""
-        from deeplim.limits.drifts import SMOOTH
+        from deeplim.limits.families import SMOOTH
 
         dynamics, largest = self.dynamics, float(inputs.log_norm.max())
         if dynamics.law != SMOOTH or largest <= 0:
@@ -128,7 +128,7 @@ def sample_correlation(
     The covariance SDE gives the same law together with the norms; this one costs less and needs no matrix. LimitError
     for smooth shaping without normalization, whose correlation does not go without its norms.
     """
-    from deeplim.limits.drifts import SMOOTH
+    from deeplim.limits.families import SMOOTH
     from deeplim.limits.integrators import correlation_paths
 
     if not -1 <= correlation <= 1:

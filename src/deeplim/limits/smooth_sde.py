@@ -6,7 +6,7 @@ import numpy as np
 
 from deeplim.activations import Shaped
 from deeplim.architecture import MLP, Network
-from deeplim.limits.drifts import SMOOTH
+from deeplim.limits.families import SMOOTH
 from deeplim.limits.laws import explosion_probability
 from deeplim.limits.sde import LARGEST_STRENGTH, AbstractSDE, Dynamics
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from deeplim.errors import LimitError
 from deeplim.gaussian import nuhat
-from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 
 Array = Float[np.ndarray, "*shape"]
 Pairs = tuple[np.ndarray, np.ndarray]

@@ -8,7 +8,7 @@ from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs, check_pair
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.density import LOG_NORM, Density, normal_density
-from deeplim.limits.drifts import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
 from deeplim.limits.laws import (
     GapDrift,
     centred_relu_drift,
