@@ -11,8 +11,8 @@ from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError
 from deeplim.finite import chain
-from deeplim.finite.streams import stream_states
 from deeplim.inputs import digits, gram
+from deeplim.simd.streams import stream_states
 
 PAIR = gram(correlation=0.3)
 

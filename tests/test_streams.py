@@ -3,8 +3,8 @@ import pytest
 from laws import SIGMAS
 from numba import njit
 
-from deeplim.finite.lanes import COUNT, load, store
-from deeplim.finite.streams import cosine_and_sine, minus_two_log, next_bits, stream_states, two_normals
+from deeplim.simd.lanes import COUNT, load, store
+from deeplim.simd.streams import cosine_and_sine, minus_two_log, next_bits, stream_states, two_normals
 
 
 @njit

@@ -11,12 +11,12 @@ from deeplim.activations import Elementwise, Shaped
 from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_memory, check_seed
 from deeplim.finite.start import start
-from deeplim.finite.streams import stream_states
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.loading import load_function
 from deeplim.normalization import check_normalization
 from deeplim.parallel import in_threads
 from deeplim.paths import Paths, check_layers
+from deeplim.simd.streams import stream_states
 from deeplim.smoothness import normalised, normalised_scalar
 
 BATCH = 256
@@ -149,7 +149,7 @@ def _with_unit_norms(run: Callable[..., None]) -> Callable[..., None]:
 
 def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
     from deeplim.finite.kernel import SINGLE_FROM_WIDTH, SINGLE_UP_TO_INPUTS, compile_kernels, workspace
-    from deeplim.finite.lanes import COUNT
+    from deeplim.simd.lanes import COUNT
 
     homogeneous = network.homogeneous
     single = homogeneous and network.width >= SINGLE_FROM_WIDTH and inputs.count <= SINGLE_UP_TO_INPUTS

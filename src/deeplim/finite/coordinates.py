@@ -8,8 +8,8 @@ coordinates (z^0, (z^a - z^0) / r_a) with which the next row is drawn.
 
 import numpy as np
 
-from deeplim.finite.lanes import COUNT, fma, inline, load, maximum, piece, select, spread, sqrt, store
 from deeplim.finite.rows import corner
+from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, piece, select, spread, sqrt, store
 
 _COLLAPSED = 1e-14
 """A difference whose part across input 0 is below this fraction of its square is exactly along it, up to rounding."""

@@ -13,16 +13,6 @@ import numpy as np
 from numba import njit
 
 from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
-from deeplim.finite.lanes import (
-    COUNT,
-    fma,
-    inline,
-    load,
-    maximum,
-    single_buffer,
-    spread,
-    store,
-)
 from deeplim.finite.rows import (
     activate_slopes,
     activation_of,
@@ -33,7 +23,17 @@ from deeplim.finite.rows import (
     correlate,
     draw,
 )
-from deeplim.finite.streams import pause, resume
+from deeplim.simd.lanes import (
+    COUNT,
+    fma,
+    inline,
+    load,
+    maximum,
+    single_buffer,
+    spread,
+    store,
+)
+from deeplim.simd.streams import pause, resume
 
 SINGLE_UP_TO_INPUTS, SINGLE_FROM_WIDTH = 2, 64
 """Rows of activations given by slopes are in single precision for up to two inputs, from this width on, in a kernel of

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deeplim.finite.lanes import COUNT, fma, inline, load, maximum, select, spread, store, to_double
-from deeplim.finite.streams import two_normals
+from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, store, to_double
+from deeplim.simd.streams import two_normals
 
 _ZERO = np.float32(0)
 

@@ -8,7 +8,7 @@ Normals come in pairs from the Box-Muller transform, in single precision: g = sq
 import numpy as np
 from jaxtyping import UInt
 
-from deeplim.finite.lanes import as_bits, as_float, fma, inline, load, select, signed_to_float, sqrt, store
+from deeplim.simd.lanes import as_bits, as_float, fma, inline, load, select, signed_to_float, sqrt, store
 
 _u32, _f32 = np.uint32, np.float32
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
