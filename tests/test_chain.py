@@ -65,11 +65,10 @@ def _relu_network_in_high_precision(network: MLP, gap: mpmath.mpf, seed: int, la
     for layer in range(1, network.depth + 1):
         sums = [mpmath.mpf(0)] * 3
         for _ in range(network.width):
-            u = mpmath.mpf(float(np.float32((_next_by_hand(state) >> 1) | 1))) / 2**31
-            word = _next_by_hand(state)
-            within = mpmath.mpf(float(np.float32(word & 0x3FFFFFFF))) / 2**31
-            angle = mpmath.pi * (mpmath.mpf(word >> 30) / 2 + within - mpmath.mpf(1) / 4)
-            radius = mpmath.sqrt(-2 * mpmath.log(u))
+            bits, word = _next_by_hand(state), _next_by_hand(state)
+            u = mpmath.mpf(float(np.float32(bits | 1))) / 2**32
+            angle = mpmath.pi * float(np.float32(word - 2**32 if word >= 2**31 else word)) / 2**32
+            radius = (-1 if bits & 1 else 1) * mpmath.sqrt(-2 * mpmath.log(u))
             # the chain's coordinates: g, and the normalised difference, which leans back by half the distance
             lean = -mpmath.sqrt((1 - rho) / 2)
             g = radius * mpmath.cos(angle)

@@ -148,6 +148,8 @@ def _with_unit_norms(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
+    if _is_pair(network, inputs):
+        return _pair_runner(network, inputs, layers)
     from deeplim.finite.kernel import SINGLE_FROM_WIDTH, SINGLE_UP_TO_INPUTS, compile_kernels, workspace
     from deeplim.simd.lanes import COUNT
 
@@ -174,6 +176,26 @@ def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Calla
         else:
             resnet(*arguments, skip / largest, branch / largest)
             norms += 2 * np.log(largest) * layers[:, None]
+
+    return run
+
+
+def _is_pair(network: Network, inputs: Inputs) -> bool:
+    return isinstance(network, MLP) and network.homogeneous and inputs.count == 2 and network.width >= 64
+
+
+def _pair_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
+    from deeplim.finite.pair import pair_mlp, room
+    from deeplim.simd.lanes import COUNT
+
+    steepest = max(map(abs, network.slopes))
+    slopes = tuple(np.float32(slope / steepest) for slope in network.slopes)
+    scale = network.gain * steepest**2 / network.width
+    begin = start(inputs, unit_norm=True)
+
+    def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
+        states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
+        pair_mlp(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps)
 
     return run
 

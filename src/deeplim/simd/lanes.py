@@ -22,6 +22,7 @@ _LLVM = {
     types.float32: ir.FloatType(),
     types.float64: ir.DoubleType(),
     types.uint32: ir.IntType(32),
+    types.uint64: ir.IntType(64),
     types.boolean: ir.IntType(1),
 }
 
@@ -43,7 +44,7 @@ class Buffer(types.Type):
         super().__init__(name=f"Buffer({lanes})")
 
 
-FLOAT32, FLOAT64, BITS, TRUTH = (Lanes(element) for element in _LLVM)
+FLOAT32, FLOAT64, BITS, LONG_BITS, TRUTH = (Lanes(element) for element in _LLVM)
 # A product and a sum may become one fused operation; nothing else may be reordered.
 _FUSED = ("contract",)
 
@@ -178,19 +179,43 @@ def _conversion(name, target, instruction, sentence):
 
 
 signed_to_float = _conversion("signed_to_float", FLOAT32, "sitofp", "The float nearest a signed 32-bit integer.")
+unsigned_to_float = _conversion("unsigned_to_float", FLOAT32, "uitofp", "The float nearest an unsigned 32-bit integer.")
 as_float = _conversion("as_float", FLOAT32, "bitcast", "The float with these 32 bits.")
 as_bits = _conversion("as_bits", BITS, "bitcast", "The 32 bits of a float.")
+as_double = _conversion("as_double", FLOAT64, "bitcast", "The double with these 64 bits.")
+as_long_bits = _conversion("as_long_bits", LONG_BITS, "bitcast", "The 64 bits of a double.")
 to_double = _conversion("to_double", FLOAT64, "fpext", "The same numbers in double precision.")
 
 
 @intrinsic
-def spread(typing, scalar):
-    """A double repeated in every lane."""
+def signed_shift(typing, a, places):
+    """The bits shifted right, the sign bit filling in from the left."""
 
     def lower(context, builder, sig, args):
-        return _spread(context, builder, args[0], sig.args[0], FLOAT64)
+        return builder.ashr(args[0], _spread(context, builder, args[1], sig.args[1], a))
 
-    return FLOAT64(scalar), lower
+    return a(a, places), lower
+
+
+@intrinsic
+def spread(typing, scalar):
+    """A number repeated in every lane: a single-precision one in single precision, any other in double."""
+    lanes = FLOAT32 if scalar == types.float32 else FLOAT64
+
+    def lower(context, builder, sig, args):
+        return _spread(context, builder, args[0], sig.args[0], lanes)
+
+    return lanes(scalar), lower
+
+
+@intrinsic
+def any_lane(typing, condition):
+    """Whether the condition holds in some lane."""
+
+    def lower(context, builder, sig, args):
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], ir.IntType(COUNT)), ir.IntType(COUNT)(0))
+
+    return types.boolean(condition), lower
 
 
 def _buffer(name, lanes):
