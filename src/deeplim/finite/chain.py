@@ -21,6 +21,10 @@ from deeplim.smoothness import normalised, normalised_scalar
 
 BATCH = 256
 """Networks handed to a thread at a time; it changes no number."""
+SINGLE_UP_TO_INPUTS, SINGLE_FROM_WIDTH = 2, 64
+"""Rows of activations given by slopes are in single precision for up to two inputs, from this width on, in kernels of
+their own that keep a row in registers. Narrower networks really do make inputs exactly parallel, by having one active
+neuron, and the differences of several inputs become nearly dependent: both take double precision to tell."""
 _EXPLODED = 20.0
 """log V from which an input that has vanished beside another is put down to the other's explosion."""
 Progress = Callable[[int], object]
@@ -148,9 +152,9 @@ def _with_unit_norms(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
-    if _is_pair(network, inputs):
-        return _pair_runner(network, inputs, layers)
-    from deeplim.finite.kernel import SINGLE_FROM_WIDTH, SINGLE_UP_TO_INPUTS, compile_kernels, workspace
+    if _specialised(network, inputs):
+        return _specialised_runner(network, inputs, layers)
+    from deeplim.finite.kernel import compile_kernels, workspace
     from deeplim.simd.lanes import COUNT
 
     homogeneous = network.homogeneous
@@ -180,22 +184,31 @@ def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Calla
     return run
 
 
-def _is_pair(network: Network, inputs: Inputs) -> bool:
-    return isinstance(network, MLP) and network.homogeneous and inputs.count == 2 and network.width >= 64
+def _specialised(network: Network, inputs: Inputs) -> bool:
+    """Whether one of the kernels for one or two inputs of an MLP given by slopes serves."""
+    if not (isinstance(network, MLP) and network.homogeneous):
+        return False
+    return inputs.count == 1 or (inputs.count == 2 and network.width >= SINGLE_FROM_WIDTH)
 
 
-def _pair_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
-    from deeplim.finite.pair import pair_mlp, room
+def _specialised_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
+    from deeplim.finite import one_input, pair
     from deeplim.simd.lanes import COUNT
 
+    kernel, room, precision = (
+        (one_input.one_input_mlp, one_input.room, np.float64)
+        if inputs.count == 1
+        else (pair.pair_mlp, pair.room, np.float32)
+    )
+    # Slopes are divided by the steepest, so that no row leaves single precision's range.
     steepest = max(map(abs, network.slopes))
-    slopes = tuple(np.float32(slope / steepest) for slope in network.slopes)
+    slopes = tuple(precision(slope / steepest) for slope in network.slopes)
     scale = network.gain * steepest**2 / network.width
     begin = start(inputs, unit_norm=True)
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
-        pair_mlp(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps)
+        kernel(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps)
 
     return run
 

@@ -35,10 +35,6 @@ from deeplim.simd.lanes import (
 )
 from deeplim.simd.streams import pause, resume
 
-SINGLE_UP_TO_INPUTS, SINGLE_FROM_WIDTH = 2, 64
-"""Rows of activations given by slopes are in single precision for up to two inputs, from this width on, in a kernel of
-their own that keeps a row in registers. Narrower networks really do make inputs exactly parallel, by having one active
-neuron, and the differences of several inputs become nearly dependent: both take double precision to tell."""
 _ROWS_TOGETHER = 32
 """Rows summed in their own precision before the sum is added to the total in double precision."""
 _FLUSH_EVERY = 8

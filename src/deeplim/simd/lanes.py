@@ -106,12 +106,13 @@ _define_operator(operator.or_, None, lambda b, x, y: b.or_(x, y))
 _define_operator(operator.and_, None, lambda b, x, y: b.and_(x, y))
 _define_operator(operator.lshift, None, lambda b, x, y: b.shl(x, y))
 _define_operator(operator.rshift, None, lambda b, x, y: b.lshr(x, y))
-_define_operator(
-    operator.lt,
-    lambda b, x, y: b.fcmp_ordered("<", x, y),
-    lambda b, x, y: b.icmp_unsigned("<", x, y),
-    truth=True,
-)
+for _symbol, _sign in ((operator.lt, "<"), (operator.gt, ">")):
+    _define_operator(
+        _symbol,
+        lambda b, x, y, sign=_sign: b.fcmp_ordered(sign, x, y),
+        lambda b, x, y, sign=_sign: b.icmp_unsigned(sign, x, y),
+        truth=True,
+    )
 
 
 @intrinsic
@@ -185,6 +186,21 @@ as_bits = _conversion("as_bits", BITS, "bitcast", "The 32 bits of a float.")
 as_double = _conversion("as_double", FLOAT64, "bitcast", "The double with these 64 bits.")
 as_long_bits = _conversion("as_long_bits", LONG_BITS, "bitcast", "The 64 bits of a double.")
 to_double = _conversion("to_double", FLOAT64, "fpext", "The same numbers in double precision.")
+
+
+widen = _conversion("widen", LONG_BITS, "zext", "32 bits as the last of 64.")
+
+
+@intrinsic
+def count_ones(typing, a):
+    """How many of the 32 bits of each lane are set."""
+
+    def lower(context, builder, sig, args):
+        signature = ir.FunctionType(a.vector, [a.vector])
+        name = f"llvm.ctpop.v{COUNT}i{a.element.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
+
+    return a(a), lower
 
 
 @intrinsic
