@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import (
     COUNT,
     any_lane,
@@ -26,7 +27,6 @@ from deeplim.simd.lanes import (
     unsigned_to_float,
     widen,
 )
-from deeplim.simd.logarithm import log
 from deeplim.simd.streams import log2_uniform, next_bits, pause, resume, two_normals
 
 _FLUSH_EVERY = 8

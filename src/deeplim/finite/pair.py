@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 
 from deeplim.finite.coordinates import inverse
+from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, sqrt, store, to_double
-from deeplim.simd.logarithm import log
 from deeplim.simd.streams import half_turn, log2_uniform, next_bits, pause, resume
 
 _ROWS_TOGETHER = 32
