@@ -6,6 +6,7 @@ import pytest
 from laws import SIGMAS, z_of_mean, z_of_std
 from scipy.special import digamma
 from scipy.stats import binom
+from test_streams import _next_by_hand
 
 from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
@@ -51,28 +52,37 @@ def test_a_network_is_the_same_whatever_runs_beside_it(network: Network, inputs,
     assert not np.array_equal(other.log_gap, whole.log_gap[:9, 2:])
 
 
+def _polar_in_high_precision(state: list[int]) -> tuple:
+    """Two normals by Box and Muller from the next 64 bits."""
+    bits, word = _next_by_hand(state), _next_by_hand(state)
+    u = mpmath.mpf(float(np.float32(bits | 1))) / 2**32
+    angle = mpmath.pi * float(np.float32(word - 2**32 if word >= 2**31 else word)) / 2**32
+    radius = (-1 if bits & 1 else 1) * mpmath.sqrt(-2 * mpmath.log(u))
+    return radius * mpmath.cos(angle), radius * mpmath.sin(angle)
+
+
 def _relu_network_in_high_precision(network: MLP, gap: mpmath.mpf, seed: int, layers: list[int]) -> list:
     """The gaps of network 0 from plain covariances and the subtraction 1 - rho, with the chain's own random bits.
 
     Hundreds of digits make up for the cancellation that the chain avoids; nothing else is shared but the streams.
     """
     state = [int(word) for word in stream_states(seed, 0, 1)[:, 0]]
-    from test_streams import _next_by_hand
-
     rho, ratio, found = 1 - gap, mpmath.mpf(1), []
     s_plus, s_minus = (mpmath.mpf(float(np.float32(s))) for s in network.slopes)
     phi = lambda x: s_plus * x if x > 0 else s_minus * x  # noqa: E731
     for layer in range(1, network.depth + 1):
         sums = [mpmath.mpf(0)] * 3
-        for _ in range(network.width):
-            bits, word = _next_by_hand(state), _next_by_hand(state)
-            u = mpmath.mpf(float(np.float32(bits | 1))) / 2**32
-            angle = mpmath.pi * float(np.float32(word - 2**32 if word >= 2**31 else word)) / 2**32
-            radius = (-1 if bits & 1 else 1) * mpmath.sqrt(-2 * mpmath.log(u))
+        drawn = [_polar_in_high_precision(state) for _ in range(network.width)]
+        if network.width < 64:
+            # Four neurons at a time take the numbers of a coordinate together.
+            flat = [value for pair in drawn for value in pair]
+            tiles = [flat[8 * i : 8 * i + 8] for i in range(network.width // 4)]
+            drawn = [(tile[row], tile[row + 4]) for tile in tiles for row in range(4)]
+        for one, two in drawn:
             # the chain's coordinates: g, and the normalised difference, which leans back by half the distance
             lean = -mpmath.sqrt((1 - rho) / 2)
-            g = radius * mpmath.cos(angle)
-            h = lean * g + mpmath.sqrt(1 - lean**2) * radius * mpmath.sin(angle)
+            g = one
+            h = lean * g + mpmath.sqrt(1 - lean**2) * two
             p, q = phi(g), phi(g + mpmath.sqrt(2 * (1 - rho)) * h)
             sums = [sums[0] + p * p, sums[1] + p * q, sums[2] + q * q]
         rho = sums[1] / mpmath.sqrt(sums[0] * sums[2])

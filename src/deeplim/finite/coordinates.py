@@ -9,13 +9,15 @@ coordinates (z^0, (z^a - z^0) / r_a) with which the next row is drawn.
 import numpy as np
 
 from deeplim.finite.rows import corner
-from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, piece, select, spread, sqrt, store
+from deeplim.simd.exponentials import exp, log
+from deeplim.simd.lanes import fma, inline, load, maximum, piece, select, spread, sqrt, store
 
 _COLLAPSED = 1e-14
 """A difference whose part across input 0 is below this fraction of its square is exactly along it, up to rounding."""
 _SMALLEST_SIZE = 1e-280
 _DEAD = 1e-12
 """An input whose square norm is below this fraction of input 0's is zero, up to rounding in single precision."""
+_FARTHEST = 1e300
 _PARALLEL = 1e-12
 """Two inputs this much closer to each other than to input 0, gap to gap, cannot be told from parallel ones: their gap
 is the difference of their differences to input 0."""
@@ -114,74 +116,94 @@ def change_coordinates(m, tilt, stretch, gram):
 @inline
 def factorise(m, matrix, scale, factor):
     """The lower triangular Cholesky factor of scale times a positive semi-definite matrix; null directions give 0."""
-    for a in range(m):
-        for b in range(a + 1):
+    for b in range(m):
+        total = load(matrix, corner(b, b)) * scale
+        least = _COLLAPSED * total
+        for k in range(b):
+            total = total - load(factor, corner(b, k)) * load(factor, corner(b, k))
+        root = sqrt(select(least < total, total, spread(0.0)))
+        inverse_root = inverse(root)
+        store(factor, corner(b, b), root)
+        for a in range(b + 1, m):
             total = load(matrix, corner(a, b)) * scale
             for k in range(b):
                 total = total - load(factor, corner(a, k)) * load(factor, corner(b, k))
-            if a == b:
-                least = _COLLAPSED * scale * load(matrix, corner(a, a))
-                store(factor, corner(a, a), sqrt(select(least < total, total, spread(0.0))))
-            else:
-                store(factor, corner(a, b), total * inverse(load(factor, corner(b, b))))
+            store(factor, corner(a, b), total * inverse_root)
 
 
-@piece
+@inline
 def add_logs(m, homogeneous, w, log_norm, log_size):
     """Store the logarithms of norms and sizes so far: those kept, and those of the products since."""
-    for k in range(m * COUNT):
-        log_norm[k] = w.log_norm[k] + (np.log(w.growth[k]) if homogeneous else 0.0)
-        log_size[k] = w.log_size[k] + np.log(w.shrink[k])
+    for a in range(m):
+        if homogeneous:
+            store(log_norm, a, load(w.log_norm, a) + log(load(w.growth, a)))
+        store(log_size, a, load(w.log_size, a) + log(load(w.shrink, a)))
 
 
 @piece
 def flush(m, homogeneous, w):
     """Move the products of factors into logarithms, before they can underflow."""
     add_logs(m, homogeneous, w, w.log_norm, w.log_size)
-    for k in range(m * COUNT):
+    for a in range(m):
         if homogeneous:
-            w.growth[k] = 1.0
-        w.shrink[k] = 1.0
+            store(w.growth, a, spread(1.0))
+        store(w.shrink, a, spread(1.0))
 
 
-@piece
-def _at(matrix, a, b, lane):
-    return matrix[corner(max(a, b), min(a, b)) * COUNT + lane]
-
-
-@piece
+@inline
 def _square_norm(first, r, lean):
     """|z^0 + r x|^2 where x leans by ``lean`` on z^0; 0 when that is rounding, infinity once a network has exploded."""
-    square = first + r * (2 * lean + r)
-    if not np.isfinite(square):
-        return np.inf
-    return square if square > _COLLAPSED * (first + r * r) else 0.0
+    square = first + r * (2.0 * lean + r)
+    sound = select(_COLLAPSED * (first + r * r) < square, square, spread(0.0))
+    return select(square < np.inf, sound, spread(np.inf))
 
 
-@piece
-def _log_gap(a, b, lane, sigma, size, log_size, matrix):
-    """log(1 - rho^{ab}) of one network from sizes and correlations of differences; a > b.
+@inline
+def _entry(matrix, a, b):
+    return load(matrix, corner(max(a, b), min(a, b)))
+
+
+@inline
+def _norm(m, homogeneous, w, a):
+    """|z^a|, in units of |z^0| for homogeneous activations, which are divided by their norms; 0 where it is lost."""
+    first = spread(1.0) if homogeneous else load(w.growth, 0)
+    if a == 0:
+        return sqrt(first)
+    return sqrt(_square_norm(first, load(w.size, a), load(w.matrix, corner(a, 0))))
+
+
+@inline
+def _log_gap(m, homogeneous, w, a, b):
+    """log(1 - rho^{ab}), a > b, from sizes and correlations of differences; NaN where a norm is 0.
 
     |z^a - z^b|^2 - (|z^a| - |z^b|)^2 = 2 |z^a| |z^b| (1 - rho), every term divided by the larger size squared.
     """
-    largest = log_size[a * COUNT + lane]
-    if b > 0:
-        largest = max(largest, log_size[b * COUNT + lane])
-    if largest == -np.inf:
-        return -np.inf
-    r = np.exp(largest)
-    k_a = np.exp(log_size[a * COUNT + lane] - largest)
-    k_b = np.exp(log_size[b * COUNT + lane] - largest) if b > 0 else 0.0
-    c_a, c_b = _at(matrix, a, 0, lane), (_at(matrix, b, 0, lane) if b > 0 else 0.0)
-    distance = k_a * k_a + k_b * k_b - (2 * k_a * k_b * _at(matrix, a, b, lane) if b > 0 else 0.0)
-    norm_a = np.sqrt(_square_norm(sigma * sigma, r * k_a, c_a))
-    norm_b = np.sqrt(_square_norm(sigma * sigma, r * k_b, c_b))
-    if norm_a == 0 or norm_b == 0:
-        return np.nan
-    radial = (2 * (k_a * c_a - k_b * c_b) + r * (k_a * k_a - k_b * k_b)) / (norm_a + norm_b)
+    log_a = load(w.now_size, a)
+    log_b = load(w.now_size, b) if b > 0 else spread(-np.inf)
+    largest = maximum(log_a, log_b)
+    lost = largest < -_FARTHEST
+    shift = select(lost, spread(0.0), largest)
+    k_a, k_b = exp(log_a - shift), exp(log_b - shift)
+    r = maximum(load(w.size, a), load(w.size, b)) if b > 0 else load(w.size, a)
+    c_a = _entry(w.matrix, a, 0)
+    c_b = _entry(w.matrix, b, 0) if b > 0 else spread(0.0)
+    squares = k_a * k_a + k_b * k_b
+    distance = squares - 2.0 * k_a * k_b * _entry(w.matrix, a, b) if b > 0 else squares
+    norm_a, norm_b = _norm(m, homogeneous, w, a), _norm(m, homogeneous, w, b)
+    radial = (2.0 * (k_a * c_a - k_b * c_b) + r * (k_a * k_a - k_b * k_b)) / (norm_a + norm_b)
     rest = distance - radial * radial
-    rounding = _COLLAPSED * distance if b == 0 else _PARALLEL * (k_a * k_a + k_b * k_b)
-    return 2 * largest + np.log(rest / (2 * norm_a * norm_b)) if rest > rounding else -np.inf
+    rounding = _COLLAPSED * distance if b == 0 else _PARALLEL * squares
+    found = 2.0 * shift + log(rest / (2.0 * norm_a * norm_b))
+    found = select(rounding < rest, found, spread(-np.inf))
+    found = select(lost, spread(-np.inf), found)
+    return select(norm_a * norm_b > 0.0, found, spread(np.nan))
+
+
+@piece
+def _scatter(w, count, into):
+    """Write the first ``count`` of sixteen numbers."""
+    for lane in range(count):
+        into[lane] = w.found[lane]
 
 
 @piece
@@ -189,17 +211,15 @@ def record(m, homogeneous, w, norms, gaps):
     """Write log norms (network, input) and log gaps (network, pair) of the first networks of a block's Workspace."""
     # Products stay as they are: what is recorded changes no number of a later layer.
     add_logs(m, homogeneous, w, w.now_norm, w.now_size)
-    for lane in range(norms.shape[0]):
-        sigma = 1.0 if homogeneous else np.sqrt(w.growth[lane])
-        for a in range(m):
-            if homogeneous:
-                norms[lane, a] = w.now_norm[a * COUNT + lane]
-            else:
-                r = w.size[a * COUNT + lane] if a > 0 else 0.0
-                lean = _at(w.matrix, a, 0, lane) if a > 0 else 0.0
-                norms[lane, a] = np.log(_square_norm(w.growth[lane], r, lean))
-        pair = 0
-        for b in range(m):
-            for a in range(b + 1, m):
-                gaps[lane, pair] = _log_gap(a, b, lane, sigma, w.size, w.now_size, w.matrix)
-                pair += 1
+    count, pair = norms.shape[0], 0
+    for b in range(m):
+        if homogeneous:
+            store(w.found, 0, load(w.now_norm, b))
+        else:
+            norm = _norm(m, homogeneous, w, b)
+            store(w.found, 0, 2.0 * log(norm))
+        _scatter(w, count, norms[:, b])
+        for a in range(b + 1, m):
+            store(w.found, 0, _log_gap(m, homogeneous, w, a, b))
+            _scatter(w, count, gaps[:, pair])
+            pair += 1

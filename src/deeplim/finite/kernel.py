@@ -14,29 +14,24 @@ from numba import njit
 
 from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
 from deeplim.finite.rows import (
+    ROWS,
     activate_slopes,
     activation_of,
     add_products,
     add_up,
+    blank,
     clear,
     copy,
     correlate,
     draw,
+    four,
+    put_four,
 )
-from deeplim.simd.lanes import (
-    COUNT,
-    fma,
-    inline,
-    load,
-    maximum,
-    single_buffer,
-    spread,
-    store,
-)
+from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, single_buffer, spread, store
 from deeplim.simd.streams import pause, resume
 
-_ROWS_TOGETHER = 32
-"""Rows summed in their own precision before the sum is added to the total in double precision."""
+_TILES_TOGETHER = 8
+"""Tiles of rows summed in their own precision before the sum is added to the total in double precision."""
 _FLUSH_EVERY = 8
 _SMALLEST_SINGLE = 1e-30
 
@@ -60,6 +55,7 @@ class Workspace(NamedTuple):
     log_size: np.ndarray
     now_norm: np.ndarray
     now_size: np.ndarray
+    found: np.ndarray
     bits: np.ndarray
     scratch: np.ndarray
     row_factor: np.ndarray
@@ -71,6 +67,7 @@ class Workspace(NamedTuple):
     point: np.ndarray
     row: np.ndarray
     part: np.ndarray
+    part_of_rows: np.ndarray
     kept: np.ndarray
 
 
@@ -78,11 +75,14 @@ def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
     """Return room for a block: ``kept_rows`` is the width for a ResNet and 0 for an MLP, which keeps no rows."""
     corners = inputs * (inputs + 1) // 2
     sizes = dict.fromkeys(Workspace._fields, inputs)
-    sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor", "part"), corners)
-    sizes |= {"bits": 4, "scratch": 1, "kept": kept_rows * inputs}
-    rows = {"normals", "point", "row", "part", "kept"} | {name for name in sizes if name.startswith("row_")}
+    sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor", "part", "part_of_rows"), corners)
+    sizes |= dict.fromkeys(("normals", "point", "row"), inputs * ROWS)
+    sizes |= {"bits": 4, "scratch": 1, "found": 1, "kept": -(-kept_rows // ROWS) * ROWS * inputs}
+    rows = {"normals", "point", "row", "part", "part_of_rows", "kept"} | {
+        name for name in sizes if name.startswith("row_")
+    }
     kinds = {name: precision if name in rows else np.float64 for name in sizes} | {"bits": np.uint32}
-    return Workspace(**{name: np.zeros(COUNT * count, kinds[name]) for name, count in sizes.items()})
+    return Workspace(**{name: aligned(count, kinds[name]) for name, count in sizes.items()})
 
 
 @inline
@@ -93,6 +93,18 @@ def _prepare(m, w):
         store(w.row_size, a, safe)
         store(w.row_inverse, a, 1.0 / safe)
     copy(m * (m + 1) // 2, w.factor, w.row_factor)
+
+
+@inline
+def _less(x, f, y):
+    """x - f y for four numbers."""
+    return x[0] - f * y[0], x[1] - f * y[1], x[2] - f * y[2], x[3] - f * y[3]
+
+
+@inline
+def _plus(f, x, y):
+    """f x + y for four numbers."""
+    return fma(f, x[0], y[0]), fma(f, x[1], y[1]), fma(f, x[2], y[2]), fma(f, x[3], y[3])
 
 
 @inline
@@ -130,7 +142,7 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
     slopes, the Start, a Workspace, the recorded layers, and norms (network, layer, input) and gaps (network, layer,
     pair), which they fill.
     """
-    entries = unrolled * (unrolled + 1) // 2
+    entries, tile = unrolled * (unrolled + 1) // 2, unrolled * ROWS
     homogeneous = phi is None
     activate = None if phi is None else activation_of(phi)
 
@@ -149,7 +161,7 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                     _prepare(m, w)
                     if unrolled > 0 and single:
                         factor, size, inverse = single_buffer(entries), single_buffer(unrolled), single_buffer(unrolled)
-                        normals, point, row = single_buffer(unrolled), single_buffer(unrolled), single_buffer(unrolled)
+                        normals, point, row = single_buffer(tile), single_buffer(tile), single_buffer(tile)
                         part = single_buffer(entries)
                         copy(entries, w.row_factor, factor)
                         copy(unrolled, w.row_size, size)
@@ -160,15 +172,17 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                     clear(corners, w.gram)
                     clear(corners, part)
                     s0, s1, s2, s3 = resume(w.bits)
-                    for begin in range(0, n, _ROWS_TOGETHER):
-                        for _ in range(min(_ROWS_TOGETHER, n - begin)):
+                    for begin in range(0, n, _TILES_TOGETHER * ROWS):
+                        for i in range(begin, min(begin + _TILES_TOGETHER * ROWS, n), ROWS):
                             s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
                             for a in range(m):
-                                store(point, a, correlate(factor, normals, a))
+                                put_four(point, a, correlate(factor, normals, a))
                             if homogeneous:
                                 activate_slopes(m, slopes, point, size, inverse, row)
                             else:
                                 activate(m, point, size, row, w.scratch)
+                            if n - i < ROWS:
+                                blank(m, n - i, row)
                             add_products(m, row, part)
                         add_up(corners, part, w.gram)
                     pause(w.bits, s0, s1, s2, s3)
@@ -200,31 +214,54 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                 copy(m, w.tilt, w.row_tilt)
                 for a in range(m):
                     store(w.row_stretch, a, skip * load(w.stretch, a))
+                if unrolled > 0 and single:
+                    factor, size, inverse = single_buffer(entries), single_buffer(unrolled), single_buffer(unrolled)
+                    tilt, stretch = single_buffer(unrolled), single_buffer(unrolled)
+                    normals, point, row = single_buffer(tile), single_buffer(tile), single_buffer(tile)
+                    part, other = single_buffer(entries), single_buffer(entries)
+                    copy(entries, w.row_factor, factor)
+                    copy(unrolled, w.row_size, size)
+                    copy(unrolled, w.row_inverse, inverse)
+                    copy(unrolled, w.row_tilt, tilt)
+                    copy(unrolled, w.row_stretch, stretch)
+                else:
+                    factor, size, inverse, tilt, stretch = (
+                        w.row_factor,
+                        w.row_size,
+                        w.row_inverse,
+                        w.row_tilt,
+                        w.row_stretch,
+                    )
+                    normals, point, row, part, other = w.normals, w.point, w.row, w.part, w.part_of_rows
                 clear(corners, w.gram)
                 clear(corners, w.products)
-                clear(corners, w.part)
+                clear(corners, part)
+                clear(corners, other)
                 s0, s1, s2, s3 = resume(w.bits)
-                for begin in range(0, n, _ROWS_TOGETHER):
-                    end = min(begin + _ROWS_TOGETHER, n)
-                    for i in range(begin, end):
-                        s0, s1, s2, s3 = draw(m, w.normals, s0, s1, s2, s3)
-                        old = load(w.kept, i * m)
+                for begin in range(0, n, _TILES_TOGETHER * ROWS):
+                    for i in range(begin, min(begin + _TILES_TOGETHER * ROWS, n), ROWS):
+                        s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
+                        place = i // ROWS * m
+                        old = four(w.kept, place)
                         for a in range(m):
-                            held = old if a == 0 else load(w.kept, i * m + a) - load(w.row_tilt, a) * old
-                            noise = correlate(w.row_factor, w.normals, a)
-                            store(w.point, a, fma(load(w.row_stretch, a), held, noise))
-                            store(w.kept, i * m + a, load(w.point, a))
+                            held = old
+                            if a > 0:
+                                held = _less(four(w.kept, place + a), load(tilt, a), old)
+                            noise = correlate(factor, normals, a)
+                            put_four(point, a, _plus(load(stretch, a), held, noise))
                         if homogeneous:
-                            activate_slopes(m, slopes, w.point, w.row_size, w.row_inverse, w.row)
+                            activate_slopes(m, slopes, point, size, inverse, row)
                         else:
-                            activate(m, w.point, w.row_size, w.row, w.scratch)
-                        add_products(m, w.row, w.part)
-                    add_up(corners, w.part, w.gram)
-                    for i in range(begin, end):
+                            activate(m, point, size, row, w.scratch)
+                        if n - i < ROWS:
+                            blank(m, n - i, row)
+                            blank(m, n - i, point)
                         for a in range(m):
-                            store(w.point, a, load(w.kept, i * m + a))
-                        add_products(m, w.point, w.part)
-                    add_up(corners, w.part, w.products)
+                            put_four(w.kept, place + a, four(point, a))
+                        add_products(m, row, part)
+                        add_products(m, point, other)
+                    add_up(corners, part, w.gram)
+                    add_up(corners, other, w.products)
                 pause(w.bits, s0, s1, s2, s3)
                 # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
                 _measure(m, homogeneous, w.products, 1.0 / n, w)

@@ -13,6 +13,7 @@ from numba import njit
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import (
     COUNT,
+    aligned,
     any_lane,
     as_double,
     count_ones,
@@ -155,7 +156,7 @@ class Room(NamedTuple):
 
 def room() -> Room:
     """Return room for a block of sixteen networks."""
-    return Room(np.zeros(4 * COUNT, np.uint32), np.zeros(COUNT), np.zeros(COUNT))
+    return Room(aligned(4, np.uint32), aligned(1), aligned(1))
 
 
 @inline

@@ -13,7 +13,7 @@ from numba import njit
 
 from deeplim.finite.coordinates import inverse
 from deeplim.simd.exponentials import log
-from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, sqrt, store, to_double
+from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, select, spread, sqrt, store, to_double
 from deeplim.simd.streams import half_turn, log2_uniform, next_bits, pause, resume
 
 _ROWS_TOGETHER = 32
@@ -78,8 +78,7 @@ class Room(NamedTuple):
 
 def room() -> Room:
     """Return room for a block of sixteen networks."""
-    doubles = [np.zeros(count * COUNT) for count in (2, 1)]
-    return Room(np.zeros(4 * COUNT, np.uint32), *doubles, np.zeros(4 * COUNT, np.float32), np.zeros(3 * COUNT))
+    return Room(aligned(4, np.uint32), aligned(2), aligned(1), aligned(4, np.float32), aligned(3))
 
 
 @inline

@@ -1,8 +1,11 @@
-"""One neuron across m inputs: the activation and its differences, summed into the Gram matrix of the layer.
+"""Four neurons across m inputs: the activation and its differences, summed into the Gram matrix of the layer.
 
 Coordinates. Input 0 is carried as it is and input a as its difference to input 0, divided by the size r_a of that
 difference. So coordinate 0 is z^0 and coordinate a is (z^a - z^0) / r_a, all of order one however close the inputs
 are; with a positively homogeneous activation the inputs are first divided by their norms, so that r_a^2 / 2 = 1 - rho.
+
+Neurons come in tiles of ROWS, entry (a, row) of a tile at a * ROWS + row, so that a number read from a matrix serves
+all of them.
 """
 
 from collections.abc import Callable
@@ -12,6 +15,8 @@ import numpy as np
 from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, store, to_double
 from deeplim.simd.streams import two_normals
 
+ROWS = 4
+"""Neurons in a tile; ``four`` and ``put_four`` spell it out."""
 _ZERO = np.float32(0)
 
 
@@ -22,49 +27,63 @@ def corner(a, b):
 
 
 @inline
-def slope_value(s_plus, s_minus, z):
-    """phi(z) for an activation given by two slopes."""
-    return select(z < _ZERO, s_minus, s_plus) * z
+def four(tile, a):
+    """Coordinate a of the four neurons."""
+    at = a * ROWS
+    return load(tile, at), load(tile, at + 1), load(tile, at + 2), load(tile, at + 3)
 
 
 @inline
-def slope_difference(s_plus, s_minus, z, h, r, inverse_r):
-    """(phi(z + r h) - phi(z)) / r without cancellation: s' h + (s' - s) z / r, with s, s' the slopes at the ends."""
-    here = select(z < _ZERO, s_minus, s_plus)
-    there = select(fma(r, h, z) < _ZERO, s_minus, s_plus)
-    return fma(there - here, z * inverse_r, there * h)
+def put_four(tile, a, values):
+    """Write coordinate a of the four neurons."""
+    at = a * ROWS
+    store(tile, at, values[0])
+    store(tile, at + 1, values[1])
+    store(tile, at + 2, values[2])
+    store(tile, at + 3, values[3])
 
 
 @inline
 def draw(m, normals, s0, s1, s2, s3):
-    """Store m independent standard normals a lane, and return the next state of the streams."""
-    for j in range(0, m - 1, 2):
+    """Store four times m independent standard normals a lane, and return the next state of the streams."""
+    for j in range(0, m * ROWS, 2):
         one, two, s0, s1, s2, s3 = two_normals(s0, s1, s2, s3)
         store(normals, j, one)
         store(normals, j + 1, two)
-    if m % 2 == 1:
-        one, _, s0, s1, s2, s3 = two_normals(s0, s1, s2, s3)
-        store(normals, m - 1, one)
     return s0, s1, s2, s3
 
 
 @inline
 def correlate(factor, normals, a):
-    """Coordinate a of a Gaussian row whose covariance has the lower triangular factor given."""
-    total = load(factor, corner(a, 0)) * load(normals, 0)
+    """Coordinate a of four Gaussian rows whose covariance has the lower triangular factor given."""
+    f = load(factor, corner(a, 0))
+    g = four(normals, 0)
+    one, two, three, last = f * g[0], f * g[1], f * g[2], f * g[3]
     for k in range(1, a + 1):
-        total = fma(load(factor, corner(a, k)), load(normals, k), total)
-    return total
+        f = load(factor, corner(a, k))
+        g = four(normals, k)
+        one, two, three, last = fma(f, g[0], one), fma(f, g[1], two), fma(f, g[2], three), fma(f, g[3], last)
+    return one, two, three, last
 
 
 @inline
 def activate_slopes(m, slopes, point, size, inverse_size, row):
-    """Store (phi(z^0), (phi(z^a) - phi(z^0)) / r_a) for an activation given by two slopes."""
-    z = load(point, 0)
-    store(row, 0, slope_value(slopes[0], slopes[1], z))
-    for a in range(1, m):
-        r, inverse_r = load(size, a), load(inverse_size, a)
-        store(row, a, slope_difference(slopes[0], slopes[1], z, load(point, a), r, inverse_r))
+    """Store (phi(z), (phi(z + r h) - phi(z)) / r) for an activation given by two slopes, z = z^0, for every h and r.
+
+    With s the slope at z, the difference is s h while z + r h has the sign of z, and s' h + (s' - s) z / r, with the
+    other slope s', where it does not: nothing cancels.
+    """
+    for t in range(ROWS):
+        z = load(point, t)
+        negative = z < _ZERO
+        here, there = select(negative, slopes[1], slopes[0]), select(negative, slopes[0], slopes[1])
+        bend = (there - here) * z
+        store(row, t, here * z)
+        for a in range(1, m):
+            h = load(point, a * ROWS + t)
+            beyond = (fma(load(size, a), h, z) < _ZERO) ^ negative
+            crossed = fma(there, h, bend * load(inverse_size, a))
+            store(row, a * ROWS + t, select(beyond, crossed, here * h))
 
 
 def activation_of(phi: Callable) -> Callable:
@@ -84,24 +103,35 @@ def activation_of(phi: Callable) -> Callable:
 
     @inline
     def activate(m, point, size, row, scratch):
-        z = load(point, 0)
-        store(row, 0, apply(z, scratch))
-        for a in range(1, m):
-            r, h = load(size, a), load(point, a)
-            used = maximum(r, least * load(size, 0))
-            low = z - 0.5 * (used - r) * h
-            store(row, a, (apply(fma(used, h, low), scratch) - apply(low, scratch)) / used)
+        for t in range(ROWS):
+            z = load(point, t)
+            store(row, t, apply(z, scratch))
+            for a in range(1, m):
+                r, h = load(size, a), load(point, a * ROWS + t)
+                used = maximum(r, least * load(size, 0))
+                low = z - 0.5 * (used - r) * h
+                store(row, a * ROWS + t, (apply(fma(used, h, low), scratch) - apply(low, scratch)) / used)
 
     return activate
 
 
 @inline
-def add_products(m, row, sums):
-    """Add row row^T to the lower triangle of sums, in the precision of the row."""
+def blank(m, rows, tile):
+    """Set the rows of a tile from the ``rows``-th on to zero, where a layer has no more neurons."""
     for a in range(m):
+        for t in range(rows, ROWS):
+            store(tile, a * ROWS + t, spread(0.0))
+
+
+@inline
+def add_products(m, tile, sums):
+    """Add the sum over four rows of row row^T to the lower triangle of sums, in the precision of the rows."""
+    for a in range(m):
+        y = four(tile, a)
         for b in range(a + 1):
+            x = four(tile, b)
             at = corner(a, b)
-            store(sums, at, fma(load(row, a), load(row, b), load(sums, at)))
+            store(sums, at, fma(y[3], x[3], fma(y[2], x[2], fma(y[1], x[1], fma(y[0], x[0], load(sums, at))))))
 
 
 @inline
