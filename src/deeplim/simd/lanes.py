@@ -62,6 +62,12 @@ class _BufferModel(models.PrimitiveModel):
         super().__init__(manager, buffer, buffer.lanes.vector.as_pointer())
 
 
+def _named(function, name, sentence, literal=False):
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = sentence
+    return intrinsic(prefer_literal=literal)(function)
+
+
 def _lanes_among(arguments):
     return next((argument for argument in arguments if isinstance(argument, Lanes)), None)
 
@@ -116,6 +122,16 @@ for _symbol, _sign in ((operator.lt, "<"), (operator.gt, ">")):
     )
 
 
+@type_callable(operator.neg)
+def _type_negation(context):
+    return lambda a: a if isinstance(a, Lanes) else None
+
+
+@lower_builtin(operator.neg, Lanes)
+def _negate(context, builder, sig, args):
+    return builder.fneg(args[0])
+
+
 @intrinsic
 def select(typing, condition, yes, no):
     """In each lane, ``yes`` where the condition holds and ``no`` elsewhere; two scalars have one type."""
@@ -146,6 +162,80 @@ def fma(typing, a, b, c):
     return lanes(a, b, c), lower
 
 
+def _constants(lanes, single, double):
+    return [ir.Constant(lanes.vector, [float(c)] * COUNT) for c in (single if lanes == FLOAT32 else double)]
+
+
+def constant(name, sentence, single, double):
+    """Return a function that gives a constant in every lane, in the precision of its argument."""
+
+    def repeat(typing, x):
+        return x(x), lambda context, builder, sig, args: _constants(x, [single], [double])[0]
+
+    return _named(repeat, name, sentence)
+
+
+def polynomial(name, sentence, single, double):
+    """Return a function of Lanes: the polynomial with these coefficients, lowest degree first, for each precision."""
+
+    def evaluate(typing, x):
+        def lower(context, builder, sig, args):
+            *rest, total = _constants(x, single, double)
+            for coefficient in reversed(rest):
+                total = _llvm_call(builder, "fma", x, [total, args[0], coefficient])
+            return total
+
+        return x(x), lower
+
+    return _named(evaluate, name, sentence)
+
+
+def remainder(name, sentence, single, double):
+    """Return a function of x and k: x - k c, one rounding to a part of c, which come largest first for each precision.
+
+    A product of whole k and the first part cancels against x without rounding.
+    """
+
+    def reduce(typing, x, k):
+        def lower(context, builder, sig, args):
+            rest, times = args
+            for part in _constants(x, [-c for c in single], [-c for c in double]):
+                rest = _llvm_call(builder, "fma", x, [times, part, rest])
+            return rest
+
+        return x(x, k), lower
+
+    return _named(reduce, name, sentence)
+
+
+def _last_bits(builder, lanes, value, place):
+    """The bits of a number moved up until the last stands at a place, and their type."""
+    bits = ir.VectorType(ir.IntType(lanes.element.bitwidth), COUNT)
+    return builder.shl(builder.bitcast(value, bits), ir.Constant(bits, [place] * COUNT)), bits
+
+
+@intrinsic
+def exponent_of_two(typing, whole):
+    """2^k for whole = 1.5 2^m + b + k, with m the bits of the mantissa and b the bias of the exponent."""
+
+    def lower(context, builder, sig, args):
+        moved, _ = _last_bits(builder, whole, args[0], 23 if whole == FLOAT32 else 52)
+        return builder.bitcast(moved, whole.vector)
+
+    return whole(whole), lower
+
+
+@intrinsic
+def negate_odd(typing, a, whole):
+    """(-1)^k a for whole = 1.5 2^m + k, with m the bits of the mantissa."""
+
+    def lower(context, builder, sig, args):
+        moved, bits = _last_bits(builder, a, args[1], a.element.bitwidth - 1)
+        return builder.bitcast(builder.xor(builder.bitcast(args[0], bits), moved), a.vector)
+
+    return a(a, whole), lower
+
+
 @intrinsic
 def sqrt(typing, a):
     """The square root of each lane."""
@@ -157,15 +247,41 @@ def sqrt(typing, a):
 
 
 @intrinsic
-def maximum(typing, a, b):
-    """The larger of two numbers in each lane."""
+def absolute(typing, a):
+    """The size of the number in each lane."""
+
+    def lower(context, builder, sig, args):
+        return _llvm_call(builder, "fabs", a, args)
+
+    return a(a), lower
+
+
+@intrinsic
+def with_sign(typing, a, b):
+    """The size of a with the sign of b, that of a zero too."""
     lanes = _lanes_among((a, b))
 
     def lower(context, builder, sig, args):
-        left, right = _spread_all(context, builder, sig, args, lanes)
-        return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+        return _llvm_call(builder, "copysign", lanes, _spread_all(context, builder, sig, args, lanes))
 
     return lanes(a, b), lower
+
+
+def _choice(name, order, sentence):
+    def choose(typing, a, b):
+        lanes = _lanes_among((a, b))
+
+        def lower(context, builder, sig, args):
+            left, right = _spread_all(context, builder, sig, args, lanes)
+            return builder.select(builder.fcmp_ordered(order, left, right), left, right)
+
+        return lanes(a, b), lower
+
+    return _named(choose, name, f"{sentence} of two numbers in each lane; the second where either is NaN.")
+
+
+maximum = _choice("maximum", ">", "The larger")
+minimum = _choice("minimum", "<", "The smaller")
 
 
 def _conversion(name, target, instruction, sentence):
@@ -175,9 +291,7 @@ def _conversion(name, target, instruction, sentence):
 
         return target(a), lower
 
-    convert.__name__ = convert.__qualname__ = name
-    convert.__doc__ = sentence
-    return intrinsic(convert)
+    return _named(convert, name, sentence)
 
 
 signed_to_float = _conversion("signed_to_float", FLOAT32, "sitofp", "The float nearest a signed 32-bit integer.")
@@ -245,9 +359,8 @@ def _buffer(name, lanes):
 
         return Buffer(lanes)(count), lower
 
-    allocate.__name__ = allocate.__qualname__ = name
-    allocate.__doc__ = f"A buffer of a literal number of {lanes.name} on the stack."
-    return intrinsic(prefer_literal=True)(allocate)
+    sentence = f"A buffer of a literal number of {lanes.name} on the stack."
+    return _named(allocate, name, sentence, literal=True)
 
 
 single_buffer = _buffer("single_buffer", FLOAT32)
