@@ -12,6 +12,7 @@ from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError
 from deeplim.finite import chain
+from deeplim.finite.runners import how_computed
 from deeplim.inputs import digits, gram
 from deeplim.simd.streams import stream_states
 
@@ -171,8 +172,9 @@ def test_explosions_are_counted_not_returned_as_numbers(function: str):
 
 
 def test_what_computes_an_activation_is_said():
-    said = [chain.how_computed(network) for network in NETWORKS[:4]]
+    said = [how_computed(network) for network in NETWORKS[:4]]
     assert said == ["slopes", "slopes", "compiled by Numba", "vectorised NumPy"]
+    assert how_computed(MLP(width=20, depth=12, activation=Elementwise(function="gelu"))) == "vector code"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,11 @@ class _Function(Spec):
         words = {place: word for word, place in NAMED_FUNCTIONS.items()}
         return words.get(self.function, self.function)
 
+    @property
+    def vector_name(self) -> str | None:
+        """The word that names the function where ``deeplim.simd.smooth`` has vector code for it, or None."""
+        return self.name if self.function in NAMED_FUNCTIONS.values() else None
+
     def load(self) -> Function:
         """Return the Python function, its values as floats (so that differences of bytes do not wrap)."""
         function = load_function(self.function)
@@ -161,6 +166,13 @@ class Shaped(_Function):
         from deeplim.smoothness import normalised
 
         return normalised(load_function(self.function))[1]
+
+    @property
+    def slope(self) -> float:
+        """phi'(0) of the function before it is normalised."""
+        from deeplim.smoothness import derivatives_at_zero
+
+        return derivatives_at_zero(load_function(self.function)).first
 
     def scale(self, width: int, depth: int) -> float:
         """Return s = a rate^exponent."""

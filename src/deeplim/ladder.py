@@ -12,6 +12,7 @@ from deeplim.checks import check_seed
 from deeplim.comparison import Comparison, compare
 from deeplim.errors import LimitError
 from deeplim.finite import chain
+from deeplim.finite.runners import how_computed
 from deeplim.inputs import Inputs, check_pair
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths, check_layers
@@ -161,5 +162,5 @@ def climb(
         rungs=rungs,
         not_applicable=limits.explain(network) | failed,
         seed=seed,
-        computed=chain.how_computed(network),
+        computed=how_computed(network),
     )

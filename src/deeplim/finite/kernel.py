@@ -10,12 +10,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
 from deeplim.finite.rows import (
     ROWS,
+    activate_shaped,
     activate_slopes,
+    activate_smooth,
     activation_of,
     add_products,
     add_up,
@@ -27,6 +28,7 @@ from deeplim.finite.rows import (
     four,
     put_four,
 )
+from deeplim.simd.caching import kernel
 from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, single_buffer, spread, store
 from deeplim.simd.streams import pause, resume
 
@@ -134,20 +136,22 @@ def _measure(m, homogeneous, gram, scale, w):
 
 
 @lru_cache(maxsize=64)
-def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[Callable, Callable]:
-    """Return the kernels of the MLP and of the ResNet, for slopes (phi None) or for a compiled scalar function.
+def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, shaped: bool) -> tuple[Callable, Callable]:
+    """Return the kernels of the MLP and of the ResNet.
 
     unrolled: the number of inputs the kernels are specialised to, or 0 for kernels that take any number. single:
-    whether rows are in single precision. Both take states (word, network) uint32, n, depth, scale = gain / n, the two
-    slopes, the Start, a Workspace, the recorded layers, and norms (network, layer, input) and gaps (network, layer,
-    pair), which they fill.
+    whether rows are in single precision. phi: None for slopes, the name of a smooth function, shaped or not, or a
+    compiled scalar function. Both take states (word, network) uint32, n, depth, scale = gain / n, the activation's
+    parameters in the precision of the rows (two slopes, or s, 1 / s, 1 / phi'(0) of one that is shaped), the Start, a
+    Workspace, the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
     """
     entries, tile = unrolled * (unrolled + 1) // 2, unrolled * ROWS
-    homogeneous = phi is None
-    activate = None if phi is None else activation_of(phi)
+    homogeneous, named = phi is None, isinstance(phi, str)
+    name = phi if named else ""
+    activate = activation_of(phi) if callable(phi) else None
 
-    @njit(nogil=True, cache=homogeneous)
-    def mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
+    @kernel(nogil=True)
+    def mlp(states, n, depth, scale, parameters, start, w, layers, norms, gaps):
         m = unrolled if unrolled > 0 else norms.shape[2]
         corners = m * (m + 1) // 2
         for block in range(states.shape[1] // COUNT):
@@ -178,7 +182,11 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                             for a in range(m):
                                 put_four(point, a, correlate(factor, normals, a))
                             if homogeneous:
-                                activate_slopes(m, slopes, point, size, inverse, row)
+                                activate_slopes(m, parameters, point, size, inverse, row)
+                            elif shaped:
+                                activate_shaped(m, name, parameters, point, size, inverse, row)
+                            elif named:
+                                activate_smooth(m, name, point, size, inverse, row)
                             else:
                                 activate(m, point, size, row, w.scratch)
                             if n - i < ROWS:
@@ -194,8 +202,8 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                     record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
                     done += 1
 
-    @njit(nogil=True, cache=homogeneous)
-    def resnet(states, n, depth, scale, slopes, start, w, layers, norms, gaps, skip, branch):
+    @kernel(nogil=True)
+    def resnet(states, n, depth, scale, parameters, start, w, layers, norms, gaps, skip, branch):
         m = unrolled if unrolled > 0 else norms.shape[2]
         corners = m * (m + 1) // 2
         for block in range(states.shape[1] // COUNT):
@@ -250,7 +258,11 @@ def compile_kernels(unrolled: int, single: bool, phi: Callable | None) -> tuple[
                             noise = correlate(factor, normals, a)
                             put_four(point, a, _plus(load(stretch, a), held, noise))
                         if homogeneous:
-                            activate_slopes(m, slopes, point, size, inverse, row)
+                            activate_slopes(m, parameters, point, size, inverse, row)
+                        elif shaped:
+                            activate_shaped(m, name, parameters, point, size, inverse, row)
+                        elif named:
+                            activate_smooth(m, name, point, size, inverse, row)
                         else:
                             activate(m, point, size, row, w.scratch)
                         if n - i < ROWS:

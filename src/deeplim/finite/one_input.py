@@ -8,8 +8,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import (
     COUNT,
@@ -176,7 +176,7 @@ def _layer(n, plus, minus, w):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def one_input_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
     """Fill norms (network, layer, 1) with log V of exact MLPs; gaps has no pairs.
 

@@ -9,9 +9,9 @@ first input u and the difference x of the second to it, divided by its size r; |
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from deeplim.finite.coordinates import inverse
+from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, select, spread, sqrt, store, to_double
 from deeplim.simd.streams import half_turn, log2_uniform, next_bits, pause, resume
@@ -120,7 +120,7 @@ def _logs(w, first, second, shrink, into_norm, into_size):
     store(into_size, 0, load(w.log_size, 0) + log(shrink))
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def pair_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
     """Fill norms (network, layer, input) and gaps (network, layer, 1) with log V^{aa} and log(1 - rho) of exact MLPs.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, store, to_double
+from deeplim.simd.smooth import difference, shaped_difference, shaped_value, value
 from deeplim.simd.streams import two_normals
 
 ROWS = 4
@@ -84,6 +85,29 @@ def activate_slopes(m, slopes, point, size, inverse_size, row):
             beyond = (fma(load(size, a), h, z) < _ZERO) ^ negative
             crossed = fma(there, h, bend * load(inverse_size, a))
             store(row, a * ROWS + t, select(beyond, crossed, here * h))
+
+
+@inline
+def activate_smooth(m, name, point, size, inverse_size, row):
+    """The same for a smooth function with a name that is known when Numba compiles (``deeplim.simd.smooth``)."""
+    for t in range(ROWS):
+        z = load(point, t)
+        store(row, t, value(name, z))
+        for a in range(1, m):
+            h = load(point, a * ROWS + t)
+            store(row, a * ROWS + t, difference(name, z, h, load(size, a), load(inverse_size, a)))
+
+
+@inline
+def activate_shaped(m, name, shape, point, size, inverse_size, row):
+    """The same for s (phi(x / s) - phi(0)) / phi'(0); shape: (s, 1 / s, 1 / phi'(0))."""
+    s, inverse_s, inverse_slope = shape
+    for t in range(ROWS):
+        z = load(point, t)
+        store(row, t, shaped_value(name, z, s, inverse_s, inverse_slope))
+        for a in range(1, m):
+            h, r, inverse_r = load(point, a * ROWS + t), load(size, a), load(inverse_size, a)
+            store(row, a * ROWS + t, shaped_difference(name, z, h, r, inverse_r, s, inverse_s, inverse_slope))
 
 
 def activation_of(phi: Callable) -> Callable:

@@ -6,9 +6,9 @@ there: log V^{00} gains g, u gains v Y, and v is multiplied by exp(h / 2).
 """
 
 import numpy as np
-from numba import njit
 
 from deeplim.limits.drifts import SMALLEST_GAP, nuhat, piece
+from deeplim.simd.caching import kernel
 
 MARGIN = 1
 """Nodes a table of angles has beyond either end of what it covers, for the cubic rule."""
@@ -48,7 +48,7 @@ def gap_of(u, v):
     return min(max(gap, SMALLEST_GAP), 2.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def slope_paths(table, scale, kappa, log_norm, gap, recorded, normals, norms, gaps):
     """Fill norms (path, layer, 2) and gaps (path, layer) with paths of a network with two slopes.
 
@@ -84,7 +84,7 @@ def slope_paths(table, scale, kappa, log_norm, gap, recorded, normals, norms, ga
                 done += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def grid_step(grid, ready, bounds, bent, log_norm, u, v, normals, outside):
     """Move pairs one layer in place by a table over log V^{00} and the place of the second input.
 
@@ -129,7 +129,7 @@ def grid_step(grid, ready, bounds, bent, log_norm, u, v, normals, outside):
         u[row], v[row] = size * k[1] + height * lean, height * np.exp(h / 2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def larger_first(log_norm, u, v, swapped, flipped, odd):
     """Exchange the inputs in place where the second is the larger, and for an odd function reverse it where obtuse.
 
@@ -148,7 +148,7 @@ def larger_first(log_norm, u, v, swapped, flipped, odd):
             v[row] = v[row] / (1 + excess)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def bend_rows(coefficients, normals, found):
     """Fill found (row, 3) with (g, Y, h) from coefficients (row, 19) and normals (row, 3)."""
     for row in range(found.shape[0]):
@@ -156,7 +156,7 @@ def bend_rows(coefficients, normals, found):
         found[row, 0], found[row, 1], found[row, 2] = g, lean, h
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def gaps_of(u, v):
     """``gap_of`` for every row."""
     found = np.empty(u.shape[0])

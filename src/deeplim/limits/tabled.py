@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
 from deeplim.gaussian import angle_of_gap
 from deeplim.limits.drifts import SMALLEST_GAP, piece
 from deeplim.limits.integrators import covariance_noise
+from deeplim.simd.caching import kernel
 
 EXPLODED = 20.0
 """Log norm above which a norm that its drift makes grow is called infinite; what is left of its time is below 1e-8."""
@@ -186,7 +186,7 @@ def follow_drift(m, table, duration, log_norm, gap, basis, now, ahead):
     return -1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def tabled_paths(log_norm, gap, steps, recorded, table, noise, held, normals, coins, norms, gaps, explosions):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of one or two inputs.
 
