@@ -53,41 +53,72 @@ def test_a_network_is_the_same_whatever_runs_beside_it(network: Network, inputs,
     assert not np.array_equal(other.log_gap, whole.log_gap[:9, 2:])
 
 
-def _polar_in_high_precision(state: list[int]) -> tuple:
-    """Two normals by Box and Muller from the next 64 bits."""
+def _exponential_in_high_precision(bits: int):
+    """-2 log u for the uniform number that the chain makes of 32 bits."""
+    return -2 * mpmath.log(mpmath.mpf(float(np.float32(bits | 1))) / 2**32)
+
+
+def _polar_in_high_precision(state: list[int], *, signed: bool = True) -> tuple:
+    """Two normals by Box and Muller from the next 64 bits; of positive first one, where not signed."""
     bits, word = _next_by_hand(state), _next_by_hand(state)
-    u = mpmath.mpf(float(np.float32(bits | 1))) / 2**32
     angle = mpmath.pi * float(np.float32(word - 2**32 if word >= 2**31 else word)) / 2**32
-    radius = (-1 if bits & 1 else 1) * mpmath.sqrt(-2 * mpmath.log(u))
+    radius = (-1 if signed and bits & 1 else 1) * mpmath.sqrt(_exponential_in_high_precision(bits))
     return radius * mpmath.cos(angle), radius * mpmath.sin(angle)
 
 
-def _relu_network_in_high_precision(network: MLP, gap: mpmath.mpf, seed: int, layers: list[int]) -> list:
+def _rows_of_slopes(state: list[int], width: int) -> list[tuple]:
+    """Two normals for each of the neurons."""
+    drawn = [_polar_in_high_precision(state) for _ in range(width)]
+    if width >= 64:
+        return drawn
+    # Four neurons at a time take the numbers of a coordinate together.
+    flat = [value for pair in drawn for value in pair]
+    tiles = [flat[8 * i : 8 * i + 8] for i in range(width // 4)]
+    return [(tile[row], tile[row + 4]) for tile in tiles for row in range(4)]
+
+
+def _rows_of_active_neurons(state: list[int], width: int) -> list[tuple]:
+    """Two normals for each of the neurons active for the first input, by how many ones there are among their bits."""
+    words = [_next_by_hand(state) for _ in range(width // 32 + 1)]
+    words[-1] &= (1 << width % 32) - 1
+    return [_polar_in_high_precision(state, signed=False) for _ in range(sum(word.bit_count() for word in words))]
+
+
+def _squares_of_the_others(state: list[int], inactive: int, angle) -> mpmath.mpf:
+    """The sum of z'^2 over neurons active for the second input alone, at an angle below theta from vanishing."""
+    total, place = mpmath.mpf(0), 0
+    while True:
+        skip, weight, word = (_next_by_hand(state) for _ in range(3))
+        chance = mpmath.log(1 - angle / mpmath.pi)
+        place += int(mpmath.floor(-_exponential_in_high_precision(skip) / 2 / chance)) + 1
+        if place > inactive:
+            return total
+        beta = angle * (float(np.float32(word)) + 0.5) / 2**32
+        total += _exponential_in_high_precision(weight) * mpmath.sin(beta) ** 2
+
+
+def _gaps_in_high_precision(network: MLP, gap: mpmath.mpf, seed: int, layers: list[int]) -> list:
     """The gaps of network 0 from plain covariances and the subtraction 1 - rho, with the chain's own random bits.
 
     Hundreds of digits make up for the cancellation that the chain avoids; nothing else is shared but the streams.
     """
     state = [int(word) for word in stream_states(seed, 0, 1)[:, 0]]
-    rho, ratio, found = 1 - gap, mpmath.mpf(1), []
+    rho, found = 1 - gap, []
     s_plus, s_minus = (mpmath.mpf(float(np.float32(s))) for s in network.slopes)
     phi = lambda x: s_plus * x if x > 0 else s_minus * x  # noqa: E731
+    active_alone = network.width >= 64 and s_minus == 0
     for layer in range(1, network.depth + 1):
+        rows = (_rows_of_active_neurons if active_alone else _rows_of_slopes)(state, network.width)
         sums = [mpmath.mpf(0)] * 3
-        drawn = [_polar_in_high_precision(state) for _ in range(network.width)]
-        if network.width < 64:
-            # Four neurons at a time take the numbers of a coordinate together.
-            flat = [value for pair in drawn for value in pair]
-            tiles = [flat[8 * i : 8 * i + 8] for i in range(network.width // 4)]
-            drawn = [(tile[row], tile[row + 4]) for tile in tiles for row in range(4)]
-        for one, two in drawn:
-            # the chain's coordinates: g, and the normalised difference, which leans back by half the distance
-            lean = -mpmath.sqrt((1 - rho) / 2)
-            g = one
-            h = lean * g + mpmath.sqrt(1 - lean**2) * two
+        # the chain's coordinates: g, and the normalised difference, which leans back by half the distance
+        lean = -mpmath.sqrt((1 - rho) / 2)
+        for g, across in rows:
+            h = lean * g + mpmath.sqrt(1 - lean**2) * across
             p, q = phi(g), phi(g + mpmath.sqrt(2 * (1 - rho)) * h)
             sums = [sums[0] + p * p, sums[1] + p * q, sums[2] + q * q]
+        if active_alone:
+            sums[2] += _squares_of_the_others(state, network.width - len(rows), mpmath.acos(rho))
         rho = sums[1] / mpmath.sqrt(sums[0] * sums[2])
-        ratio *= sums[2] / sums[0]
         if layer in layers:
             found.append(1 - rho)
     return found
@@ -100,7 +131,7 @@ def test_gaps_keep_five_digits_however_small(gap: str, activation, width: int):
     network = MLP(width=width, depth=30, activation=activation)
     layers = [1, 5, 30]
     with mpmath.workdps(60 - round(2.2 * np.log10(float(gap)))):
-        exact = _relu_network_in_high_precision(network, mpmath.mpf(gap), 9, layers)
+        exact = _gaps_in_high_precision(network, mpmath.mpf(gap), 9, layers)
         log_exact = np.array([float(mpmath.log(value)) for value in exact])
     found = chain.sample(network, gram(gap=float(gap)), networks=1, seed=9, layers=layers)
     assert np.abs(np.expm1(found.log_gap[0, :, 0] - log_exact)).max() < 1e-5

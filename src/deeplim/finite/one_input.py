@@ -4,19 +4,17 @@ Of n neurons K ~ Binomial(n, 1/2) are active, and the layer multiplies V by (gai
 chi^2_{n - K}), the three independent given K (Hanin & Nica 2019). Sixteen networks side by side, in double precision.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
+from deeplim.finite.active import advance, half_of, uniform
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import (
     COUNT,
     aligned,
     any_lane,
-    as_double,
-    count_ones,
     inline,
     load,
     maximum,
@@ -25,91 +23,11 @@ from deeplim.simd.lanes import (
     sqrt,
     store,
     to_double,
-    unsigned_to_float,
-    widen,
 )
 from deeplim.simd.streams import log2_uniform, next_bits, pause, resume, two_normals
 
 _FLUSH_EVERY = 8
-_COUNT_BITS_UP_TO = 1024
-"""The width up to which K is counted bit by bit; beyond, it is drawn by rejection, in a time that does not grow."""
 _LOG_2 = float(np.log(2.0))
-_TWO_TO_52 = 0x4330000000000000
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-
-
-@inline
-def _uniform(bits):
-    """A uniform number in (0, 1), an odd multiple of 2^-33, in double precision."""
-    return ((as_double(widen(bits) | np.uint64(_TWO_TO_52)) - 2.0**52) + 0.5) * 2.0**-32
-
-
-@inline
-def _log_factorial(x):
-    """log x! for x >= 10, by Stirling's series to 1e-9 or the rounding of x log x."""
-    y = x + 1.0
-    z = 1.0 / (y * y)
-    series = ((1 / 1260.0 * z - 1 / 360.0) * z + 1 / 12.0) / y
-    return (y - 0.5) * log(y) - y + _HALF_LOG_TWO_PI + series
-
-
-@inline
-def _advance(waiting, old, new):
-    """The new states of streams whose network still waits and the old of others, which nothing beside them changes."""
-    wait = waiting > 0.0
-    return (
-        select(wait, new[0], old[0]),
-        select(wait, new[1], old[1]),
-        select(wait, new[2], old[2]),
-        select(wait, new[3], old[3]),
-    )
-
-
-@inline
-def _counted(n, s0, s1, s2, s3):
-    """K as the number of ones among n random bits."""
-    active = spread(np.float32(0))
-    for _ in range(n // 32):
-        bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
-        active = active + unsigned_to_float(count_ones(bits))
-    bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
-    left = np.uint32((1 << (n % 32)) - 1)
-    active = active + unsigned_to_float(count_ones(bits & left))
-    return to_double(active), s0, s1, s2, s3
-
-
-@inline
-def _floor(x):
-    """The largest whole number not above x, for |x| < 2^51."""
-    nearest = (x + 1.5 * 2.0**52) - 1.5 * 2.0**52
-    return select(x < nearest, nearest - 1.0, nearest)
-
-
-@inline
-def _by_rejection(n, s0, s1, s2, s3):
-    """K by the transformed rejection BTRS of Hoermann (1993), at p = 1/2."""
-    deviation = 0.5 * math.sqrt(n)
-    b = 1.15 + 2.53 * deviation
-    a = -0.0873 + 0.0248 * b + 0.005
-    alpha = (2.83 + 5.1 / b) * deviation
-    middle = float((n + 1) // 2)
-    highest = math.lgamma(middle + 1.0) + math.lgamma(n - middle + 1.0)
-    found, waiting = spread(0.0), spread(1.0)
-    while any_lane(waiting > 0.0):
-        first, t0, t1, t2, t3 = next_bits(s0, s1, s2, s3)
-        second, t0, t1, t2, t3 = next_bits(t0, t1, t2, t3)
-        s0, s1, s2, s3 = _advance(waiting, (s0, s1, s2, s3), (t0, t1, t2, t3))
-        u, v = _uniform(first) - 0.5, _uniform(second)
-        near = 0.5 - maximum(u, 0.0 - u)
-        k = _floor((2.0 * a / near + b) * u + (0.5 * n + 0.5))
-        inside = (k > -0.5) & (k < n + 0.5)
-        safe = select(inside, k, spread(0.5 * n))
-        bound = highest - _log_factorial(safe) - _log_factorial(n - safe)
-        height = log(v * alpha / (a / (near * near) + b))
-        accepted = inside & (height < bound) & (waiting > 0.0)
-        found = select(accepted, k, found)
-        waiting = select(accepted, spread(0.0), waiting)
-    return found, s0, s1, s2, s3
 
 
 @inline
@@ -134,7 +52,7 @@ def _chi_square(k, s0, s1, s2, s3):
         one, two, t0, t1, t2, t3 = two_normals(s0, s1, s2, s3)
         first, t0, t1, t2, t3 = next_bits(t0, t1, t2, t3)
         second, t0, t1, t2, t3 = next_bits(t0, t1, t2, t3)
-        s0, s1, s2, s3 = _advance(waiting, (s0, s1, s2, s3), (t0, t1, t2, t3))
+        s0, s1, s2, s3 = advance(waiting > 0.0, (s0, s1, s2, s3), (t0, t1, t2, t3))
         value, accepted = _attempt(one, first, d, c)
         other, also = _attempt(two, second, d, c)
         value = select(accepted, value, other)
@@ -142,7 +60,7 @@ def _chi_square(k, s0, s1, s2, s3):
         found = select(accepted, value, found)
         waiting = select(accepted, spread(0.0), waiting)
     bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
-    u = _uniform(bits)
+    u = uniform(bits)
     return 2.0 * found * select(low, u * u, spread(1.0)), s0, s1, s2, s3
 
 
@@ -163,10 +81,7 @@ def room() -> Room:
 def _layer(n, plus, minus, w):
     """The factor by which a layer multiplies V, over its scale."""
     s0, s1, s2, s3 = resume(w.bits)
-    if n <= _COUNT_BITS_UP_TO:
-        active, s0, s1, s2, s3 = _counted(n, s0, s1, s2, s3)
-    else:
-        active, s0, s1, s2, s3 = _by_rejection(float(n), s0, s1, s2, s3)
+    active, s0, s1, s2, s3 = half_of(n, s0, s1, s2, s3)
     total, s0, s1, s2, s3 = _chi_square(active, s0, s1, s2, s3)
     total = total * plus
     if minus > 0:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deeplim.finite.coordinates import inverse
+from deeplim.finite.relu_pair import add_active_rows
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, select, spread, sqrt, store, to_double
@@ -90,6 +91,8 @@ def _rows(n, slopes, r, w):
     store(w.row, 2, single)
     store(w.row, 3, 1.0 / single)
     lean, height, size, inverse_size = load(w.row, 0), load(w.row, 1), load(w.row, 2), load(w.row, 3)
+    if slopes[1] == _ZERO:
+        return add_active_rows(n, size, inverse_size, lean, height, w)
     sums = spread(0.0), spread(0.0), spread(0.0)
     s0, s1, s2, s3 = resume(w.bits)
     for begin in range(0, n, _ROWS_TOGETHER):

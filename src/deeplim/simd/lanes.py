@@ -145,7 +145,8 @@ def select(typing, condition, yes, no):
 
 
 def _llvm_call(builder, name, lanes, arguments):
-    kind = f"v{COUNT}f{32 if lanes.element is types.float32 else 64}"
+    letter = "f" if isinstance(lanes.element, types.Float) else "i"
+    kind = f"v{COUNT}{letter}{lanes.element.bitwidth}"
     signature = ir.FunctionType(lanes.vector, [lanes.vector] * len(arguments))
     function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{kind}")
     return builder.call(function, arguments)
@@ -236,24 +237,20 @@ def negate_odd(typing, a, whole):
     return a(a, whole), lower
 
 
-@intrinsic
-def sqrt(typing, a):
-    """The square root of each lane."""
+def _of_each(name, operation, sentence):
+    def apply(typing, a):
+        def lower(context, builder, sig, args):
+            return _llvm_call(builder, operation, a, args)
 
-    def lower(context, builder, sig, args):
-        return _llvm_call(builder, "sqrt", a, args)
+        return a(a), lower
 
-    return a(a), lower
+    return _named(apply, name, sentence)
 
 
-@intrinsic
-def absolute(typing, a):
-    """The size of the number in each lane."""
-
-    def lower(context, builder, sig, args):
-        return _llvm_call(builder, "fabs", a, args)
-
-    return a(a), lower
+sqrt = _of_each("sqrt", "sqrt", "The square root of each lane.")
+absolute = _of_each("absolute", "fabs", "The size of the number in each lane.")
+floor = _of_each("floor", "floor", "The largest whole number that is not above each lane.")
+count_ones = _of_each("count_ones", "ctpop", "How many of the 32 bits of each lane are set.")
 
 
 @intrinsic
@@ -303,19 +300,8 @@ as_long_bits = _conversion("as_long_bits", LONG_BITS, "bitcast", "The 64 bits of
 to_double = _conversion("to_double", FLOAT64, "fpext", "The same numbers in double precision.")
 
 
+to_single = _conversion("to_single", FLOAT32, "fptrunc", "The nearest numbers in single precision.")
 widen = _conversion("widen", LONG_BITS, "zext", "32 bits as the last of 64.")
-
-
-@intrinsic
-def count_ones(typing, a):
-    """How many of the 32 bits of each lane are set."""
-
-    def lower(context, builder, sig, args):
-        signature = ir.FunctionType(a.vector, [a.vector])
-        name = f"llvm.ctpop.v{COUNT}i{a.element.bitwidth}"
-        return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
-
-    return a(a), lower
 
 
 @intrinsic
@@ -347,6 +333,19 @@ def any_lane(typing, condition):
         return builder.icmp_unsigned("!=", builder.bitcast(args[0], ir.IntType(COUNT)), ir.IntType(COUNT)(0))
 
     return types.boolean(condition), lower
+
+
+@intrinsic
+def largest(typing, a):
+    """The largest of the sixteen numbers, none of which is NaN."""
+
+    def lower(context, builder, sig, args):
+        kind = f"v{COUNT}f{a.element.bitwidth}"
+        signature = ir.FunctionType(a.vector.element, [a.vector])
+        function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.vector.reduce.fmax.{kind}")
+        return builder.call(function, args)
+
+    return a.element(a), lower
 
 
 def _buffer(name, lanes):
