@@ -102,7 +102,7 @@ def test_changed_code_and_another_numba_compile_anew(what: str, monkeypatch: pyt
 
 
 def test_the_digest_covers_every_kernel():
-    here = {file.relative_to(caching._PACKAGE).as_posix() for file in caching._source_files()}
+    here = {file.relative_to(caching._PACKAGE).as_posix() for file in caching._files()}
     for file in caching._PACKAGE.rglob("*.py"):
         name = file.relative_to(caching._PACKAGE).as_posix()
         if any(word in file.read_text() for word in ("@njit", "@kernel(", "@inline", "@piece")):

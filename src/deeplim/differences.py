@@ -16,6 +16,8 @@ _LEAST = 1e-5
 """Differences below this part of input 0's scale are taken over that much and rescaled: a derivative to 1e-10."""
 _COLLAPSED = 1e-14
 """A square that is this part of what it is the difference of is 0 up to rounding."""
+_COLUMNS = 16
+"""Columns that are factorised together."""
 _ROUNDING = 1e-28
 _SMALLEST_SIZE = 1e-280
 
@@ -91,15 +93,23 @@ def correlate(covariance: Covariance, normals: Float[np.ndarray, "network input 
 
 
 def _factorise(matrix: Array) -> Array:
-    """The lower triangular Cholesky factors of positive semi-definite matrices; null directions give 0."""
+    """The lower triangular Cholesky factors of positive semi-definite matrices; null directions give 0.
+
+    By blocks of columns, so that most of the work is matrix products.
+    """
     left, factor = matrix.copy(), np.zeros_like(matrix)
-    for k in range(matrix.shape[1]):
-        pivot = left[:, k, k]
-        kept = pivot > _COLLAPSED * matrix[:, k, k]
-        root = np.sqrt(np.where(kept, pivot, 1.0))
-        column = np.where(kept[:, None], left[:, k:, k] / root[:, None], 0.0)
-        factor[:, k:, k] = column
-        left[:, k:, k:] -= column[:, :, None] * column[:, None, :]
+    least = _COLLAPSED * np.diagonal(matrix, axis1=1, axis2=2)
+    for begin in range(0, matrix.shape[1], _COLUMNS):
+        panel = left[:, begin:, begin : begin + _COLUMNS]
+        for k in range(panel.shape[2]):
+            pivot = panel[:, k, k]
+            kept = pivot > least[:, begin + k]
+            root = np.sqrt(np.where(kept, pivot, 1.0))
+            column = np.where(kept[:, None], panel[:, k:, k] / root[:, None], 0.0)
+            factor[:, begin + k :, begin + k] = column
+            panel[:, k:, k:] -= column[:, :, None] * column[:, None, : panel.shape[2] - k]
+        done = factor[:, begin + _COLUMNS :, begin : begin + _COLUMNS]
+        left[:, begin + _COLUMNS :, begin + _COLUMNS :] -= done @ done.transpose(0, 2, 1)
     return factor
 
 

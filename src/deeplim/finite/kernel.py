@@ -14,9 +14,6 @@ import numpy as np
 from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
 from deeplim.finite.rows import (
     ROWS,
-    activate_shaped,
-    activate_slopes,
-    activate_smooth,
     activation_of,
     add_products,
     add_up,
@@ -79,7 +76,12 @@ def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
     sizes = dict.fromkeys(Workspace._fields, inputs)
     sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor", "part", "part_of_rows"), corners)
     sizes |= dict.fromkeys(("normals", "point", "row"), inputs * ROWS)
-    sizes |= {"bits": 4, "scratch": 1, "found": 1, "kept": -(-kept_rows // ROWS) * ROWS * inputs}
+    sizes |= {
+        "bits": 4,
+        "scratch": 1,
+        "found": 1,
+        "kept": -(-kept_rows // ROWS) * ROWS * inputs,
+    }
     rows = {"normals", "point", "row", "part", "part_of_rows", "kept"} | {
         name for name in sizes if name.startswith("row_")
     }
@@ -146,9 +148,8 @@ def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, sha
     Workspace, the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
     """
     entries, tile = unrolled * (unrolled + 1) // 2, unrolled * ROWS
-    homogeneous, named = phi is None, isinstance(phi, str)
-    name = phi if named else ""
-    activate = activation_of(phi) if callable(phi) else None
+    homogeneous = phi is None
+    activate = activation_of(phi, shaped)
 
     @kernel(nogil=True)
     def mlp(states, n, depth, scale, parameters, start, w, layers, norms, gaps):
@@ -181,14 +182,7 @@ def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, sha
                             s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
                             for a in range(m):
                                 put_four(point, a, correlate(factor, normals, a))
-                            if homogeneous:
-                                activate_slopes(m, parameters, point, size, inverse, row)
-                            elif shaped:
-                                activate_shaped(m, name, parameters, point, size, inverse, row)
-                            elif named:
-                                activate_smooth(m, name, point, size, inverse, row)
-                            else:
-                                activate(m, point, size, row, w.scratch)
+                            activate(m, parameters, point, size, inverse, row, w.scratch)
                             if n - i < ROWS:
                                 blank(m, n - i, row)
                             add_products(m, row, part)
@@ -257,14 +251,7 @@ def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, sha
                                 held = _less(four(w.kept, place + a), load(tilt, a), old)
                             noise = correlate(factor, normals, a)
                             put_four(point, a, _plus(load(stretch, a), held, noise))
-                        if homogeneous:
-                            activate_slopes(m, parameters, point, size, inverse, row)
-                        elif shaped:
-                            activate_shaped(m, name, parameters, point, size, inverse, row)
-                        elif named:
-                            activate_smooth(m, name, point, size, inverse, row)
-                        else:
-                            activate(m, point, size, row, w.scratch)
+                        activate(m, parameters, point, size, inverse, row, w.scratch)
                         if n - i < ROWS:
                             blank(m, n - i, row)
                             blank(m, n - i, point)

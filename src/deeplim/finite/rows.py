@@ -68,7 +68,7 @@ def correlate(factor, normals, a):
 
 
 @inline
-def activate_slopes(m, slopes, point, size, inverse_size, row):
+def activate_slopes(m, slopes, point, size, inverse_size, row, scratch):
     """Store (phi(z), (phi(z + r h) - phi(z)) / r) for an activation given by two slopes, z = z^0, for every h and r.
 
     With s the slope at z, the difference is s h while z + r h has the sign of z, and s' h + (s' - s) z / r, with the
@@ -87,34 +87,50 @@ def activate_slopes(m, slopes, point, size, inverse_size, row):
             store(row, a * ROWS + t, select(beyond, crossed, here * h))
 
 
-@inline
-def activate_smooth(m, name, point, size, inverse_size, row):
-    """The same for a smooth function with a name that is known when Numba compiles (``deeplim.simd.smooth``)."""
-    for t in range(ROWS):
-        z = load(point, t)
-        store(row, t, value(name, z))
-        for a in range(1, m):
-            h = load(point, a * ROWS + t)
-            store(row, a * ROWS + t, difference(name, z, h, load(size, a), load(inverse_size, a)))
+def activation_of(phi: str | Callable | None, shaped: bool) -> Callable:
+    """Return a compiled activate(m, parameters, point, size, inverse_size, row, scratch) that stores the same for phi.
+
+    None: slopes, the parameters. A name: a smooth function of ``deeplim.simd.smooth``, or if shaped
+    s (phi(x / s) - phi(0)) / phi'(0) with the parameters (s, 1 / s, 1 / phi'(0)). Anything else: a scalar function
+    that Numba has compiled.
+    """
+    if phi is None:
+        return activate_slopes
+    if isinstance(phi, str):
+        return _shaped(phi) if shaped else _smooth(phi)
+    return _lane_by_lane(phi)
 
 
-@inline
-def activate_shaped(m, name, shape, point, size, inverse_size, row):
-    """The same for s (phi(x / s) - phi(0)) / phi'(0); shape: (s, 1 / s, 1 / phi'(0))."""
-    s, inverse_s, inverse_slope = shape
-    for t in range(ROWS):
-        z = load(point, t)
-        store(row, t, shaped_value(name, z, s, inverse_s, inverse_slope))
-        for a in range(1, m):
-            h, r, inverse_r = load(point, a * ROWS + t), load(size, a), load(inverse_size, a)
-            store(row, a * ROWS + t, shaped_difference(name, z, h, r, inverse_r, s, inverse_s, inverse_slope))
+def _smooth(name: str) -> Callable:
+    @inline
+    def activate(m, parameters, point, size, inverse_size, row, scratch):
+        for t in range(ROWS):
+            z = load(point, t)
+            store(row, t, value(name, z))
+            for a in range(1, m):
+                h = load(point, a * ROWS + t)
+                store(row, a * ROWS + t, difference(name, z, h, load(size, a), load(inverse_size, a)))
+
+    return activate
 
 
-def activation_of(phi: Callable) -> Callable:
-    """Return the same for any scalar function that Numba has compiled, in double precision.
+def _shaped(name: str) -> Callable:
+    @inline
+    def activate(m, parameters, point, size, inverse_size, row, scratch):
+        s, inverse_s, inverse_slope = parameters
+        for t in range(ROWS):
+            z = load(point, t)
+            store(row, t, shaped_value(name, z, s, inverse_s, inverse_slope))
+            for a in range(1, m):
+                h, r, inverse_r = load(point, a * ROWS + t), load(size, a), load(inverse_size, a)
+                store(row, a * ROWS + t, shaped_difference(name, z, h, r, inverse_r, s, inverse_s, inverse_slope))
 
-    Differences smaller than 1e-5 of input 0's own scale, size[0], are taken over that much, centred where they belong,
-    and rescaled: a derivative to 1e-10.
+    return activate
+
+
+def _lane_by_lane(phi: Callable) -> Callable:
+    """Differences smaller than 1e-5 of input 0's own scale, size[0], are taken over that much, centred where they
+    belong, and rescaled: a derivative to 1e-10.
     """
     least = 1e-5
 
@@ -126,7 +142,7 @@ def activation_of(phi: Callable) -> Callable:
         return load(scratch, 0)
 
     @inline
-    def activate(m, point, size, row, scratch):
+    def activate(m, parameters, point, size, inverse_size, row, scratch):
         for t in range(ROWS):
             z = load(point, t)
             store(row, t, apply(z, scratch))

@@ -24,7 +24,7 @@ from numba.core.serialize import dumps
 from deeplim.files import write_whole
 
 _PACKAGE = Path(__file__).parent.parent
-_COMPILED = ("simd", "finite", "limits", "summary.py", "tally.py")
+_COMPILED = ("simd", "finite", "limits")
 """Where the code that kernels are made of is."""
 _MOST_FILES = 200
 _PLAIN = (int, bool, str, float, type(None))
@@ -73,10 +73,10 @@ class KernelCache:
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return what was compiled for these types on this machine, or None."""
         context.refresh()
-        file = self._file(signature, context.codegen())
-        if file is None:
-            return None
         try:
+            file = self._file(signature, context.codegen())
+            if file is None:
+                return None
             found = CompileResult._rebuild(context, *pickle.loads(file.read_bytes()))
             os.utime(file)
         except Exception:  # no file, or one that cannot be read or understood
@@ -85,10 +85,10 @@ class KernelCache:
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep what was compiled."""
-        file = self._file(signature, result.codegen)
-        if file is None or result.lifted or result.library.has_dynamic_globals:
-            return
         try:
+            file = self._file(signature, result.codegen)
+            if file is None or result.lifted or result.library.has_dynamic_globals:
+                return
             content = dumps(result._reduce())
             write_whole(file, lambda opened: opened.write(content))
             _remove_oldest(file.parent)
@@ -96,17 +96,25 @@ class KernelCache:
             return
 
     def _file(self, signature: Any, codegen: Any) -> Path | None:
-        place, closure = _place(), self._closure()
-        if not self._enabled or place is None or closure is None:
+        place, told = _place(), _told(self._function)
+        if not self._enabled or place is None or told is None:
             return None
         name = f"{self._function.__module__}.{self._function.__qualname__}"
-        key = (name, str(signature), codegen.magic_tuple(), closure, _versions(), _sources())
+        key = (told, str(signature), codegen.magic_tuple(), _versions(), _sources())
         return place / f"{name.replace('<', '').replace('>', '')}-{hashlib.sha256(repr(key).encode()).hexdigest()}"
 
-    def _closure(self) -> tuple[str, ...] | None:
-        """The values of the function's closure, or None where one is not told by what it prints."""
-        values = [cell.cell_contents for cell in self._function.__closure__ or ()]
-        return tuple(map(repr, values)) if all(isinstance(value, _PLAIN) for value in values) else None
+
+def _told(function: FunctionType) -> str | None:
+    """A function by its name and what it closes over; None where that is neither plain nor compiled from our files."""
+    values = [_value_told(cell.cell_contents) for cell in function.__closure__ or ()]
+    return None if None in values else f"{function.__module__}.{function.__qualname__}({', '.join(map(str, values))})"
+
+
+def _value_told(value: Any) -> str | None:
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    inner = getattr(value, "py_func", None)
+    return _told(inner) if inner is not None and Path(inner.__code__.co_filename) in _files() else None
 
 
 def _versions() -> tuple[str, ...]:
@@ -118,18 +126,15 @@ def _versions() -> tuple[str, ...]:
 def _sources() -> str:
     """A digest of all the code that kernels are made of."""
     digest = hashlib.sha256()
-    for file in sorted(_source_files()):
+    for file in sorted(_files()):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def _source_files() -> Iterator[Path]:
-    for name in _COMPILED:
-        place = _PACKAGE / name
-        if place.is_dir():
-            yield from place.glob("*.py")
-        elif place.exists():
-            yield place
+@lru_cache(maxsize=1)
+def _files() -> frozenset[Path]:
+    places = [_PACKAGE / name for name in _COMPILED]
+    return frozenset(file for place in places for file in (place.glob("*.py") if place.is_dir() else [place]))
 
 
 @lru_cache(maxsize=1)
