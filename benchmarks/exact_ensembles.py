@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from measure import alternate, arguments, claim, curves, document, each, rate, speedup, table
+from measure import Spread, alternate, arguments, claim, curves, document, each, rate, speedup, table
 from peers.child import Child
 
 import deeplim as dl
@@ -35,7 +35,7 @@ CASES: dict[str, tuple[Network, Inputs]] = {
 """By the name of their target."""
 WIDTHS, QUICK_WIDTHS = (32, 64, 128, 256, 512, 1024), (64, 256)
 STANDARD_ERRORS = 5.0
-"""How far a mean or a standard deviation may be from ours: some fifty comparisons, false alarms below 1 in 10,000."""
+"""How far a mean or a standard deviation may be from ours: false alarms in fewer than one run in 1,000."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,12 @@ def best_setting(child: Child, case: dict[str, Any], effort: Effort, seeds: Iter
             speed = found["networks"] / found["seconds"]
         tried.append({"setting": setting, "calls": calls, "networks_per_second": speed})
     best = max(tried, key=lambda one: one["networks_per_second"])
-    return best | {"tried": tried}
+    return best | {"tried": {in_words(one["setting"]): round(one["networks_per_second"], 1) for one in tried}}
+
+
+def in_words(setting: dict[str, Any]) -> str:
+    """Return a setting as text."""
+    return ", ".join(f"{key} {value}" for key, value in setting.items())
 
 
 def measured(children: dict[str, Child], network: Network, inputs: Inputs, effort: Effort, seed: int) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def measured(children: dict[str, Child], network: Network, inputs: Inputs, effor
     check_same_law(law)
     found = {
         name: {
-            "setting": chosen[name]["setting"],
+            "setting": in_words(chosen[name]["setting"]),
             "networks_per_second": rate(done[name], times[name]),
             "seconds_per_network": each(done[name], times[name]),
             "speedup": speedup(times[OURS], times[name], work=(done[OURS], done[name])),
@@ -142,16 +147,20 @@ def check_same_law(law: dict[str, dict[str, float]]) -> None:
                 )
 
 
+def in_ms(found: Spread) -> Spread:
+    """Return seconds as milliseconds."""
+    return {name: 1e3 * value for name, value in found.items()}
+
+
 def settings_table(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Who was measured with which setting, and how it came out."""
     columns = ["network", "inputs", "library", "setting", "networks/s", "lowest", "highest", "deeplim is faster by"]
     rows = []
     for one in found.values():
         for name, peer in one["peers"].items():
-            setting = ", ".join(f"{key} {value}" for key, value in peer["setting"].items())
             speed = [peer["networks_per_second"][key] for key in ("median", "low", "high")]
             faster = "" if name == OURS else peer["speedup"]["median"]
-            rows.append([one["network"], one["inputs"], name, setting, *speed, faster])
+            rows.append([one["network"], one["inputs"], name, peer["setting"], *speed, faster])
     return table("Exact networks a second, each library in its best setting", columns, rows)
 
 
@@ -180,10 +189,10 @@ def main() -> None:
             width: measured(children, dl.MLP(width=width, depth=100), PAIR, effort, options.seed) for width in widths
         }
         described_peers = {name: child.ask("describe") for name, child in children.items()}
-    lines = {name: {n: one["peers"][name]["seconds_per_network"] for n, one in sweep.items()} for name in PEERS}
-    title = "Exact ReLU MLPs, 2 inputs, depth 100: time against width"
+    lines = {name: {n: in_ms(one["peers"][name]["seconds_per_network"]) for n, one in sweep.items()} for name in PEERS}
+    title = "ReLU MLPs, 2 inputs, depth 100: time against width"
     note = f"Medians of {effort.repeats} turns on all cores; bars, where they show, are their range."
-    figure = curves("exact_ensembles", title, note, ("width n (neurons)", "time for one network (s)"), lines)
+    figure = curves("exact_ensembles", title, note, ("width n (neurons)", "time for one network (ms)"), lines)
     versions = {name: text for peer in described_peers.values() for name, text in peer.pop("versions").items()}
     print(
         document(

@@ -24,7 +24,7 @@ is written.
 
 ```sh
 make bench                # all of them, with the libraries measured against in an environment of their own
-make bench QUICK=--quick  # the same in some minutes, to see that they run; its numbers mean little
+make bench QUICK=--quick  # short runs, to see that all works; results and page go to .venv-bench/quick
 make bench-tangents       # first, for neural-tangents, which needs an old JAX
 ```
 
@@ -113,16 +113,16 @@ def bounds(named: dict[str, float], unit: str) -> str:
 def number(value: float) -> str:
     """Return a number to four digits, a whole one below ten million to all of them.
 
-    >>> [number(value) for value in (0, 2, 1_048_576, 0.95, 12345.6, 3.2939e9, 0.000012345)]
-    ['0', '2', '1,048,576', '0.95', '12,350', '3.294e9', '1.234e-5']
+    >>> [number(value) for value in (0, 2, 1_048_576, 0.95, 8111.2, 12345.6, 3.2939e9, 0.000012345)]
+    ['0', '2', '1,048,576', '0.95', '8,111', '12,350', '3.294e9', '1.234e-5']
     """
     if isinstance(value, int) and abs(value) < 1e7:
         return f"{value:,}"
     short = f"{value:.4g}"
-    if "e" not in short:
-        return short
-    digits, power = short.split("e")
-    return f"{float(short):,.0f}" if 1 <= abs(value) < 1e7 else f"{digits}e{int(power)}"
+    if 1e3 <= abs(value) < 1e7:
+        return f"{float(short):,.0f}"
+    digits, _, power = short.partition("e")
+    return f"{digits}e{int(power)}" if power else short
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

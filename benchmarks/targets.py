@@ -32,9 +32,7 @@ TARGETS: dict[str, Target] = {
     "relu-eight-100": Target(f"ReLU MLP, 8 inputs, width = depth = 100: {_TORCH}", "times", at_least=80),
     "resnet-pair-100": Target(f"ReLU ResNet, 2 inputs, width = depth = 100: {_TORCH}", "times", at_least=300),
     "tanh-pair-100": Target(f"tanh MLP, 2 inputs, width = depth = 100: {_TORCH}", "times", at_least=200),
-    "normals-per-core": Target(
-        "normals in the fused kernel of two inputs, on one AVX-512 core", "a second", at_least=2.5e9
-    ),
+    "normals-per-core": Target("normals in the two-input kernel, on one AVX-512 core", "a second", at_least=2.5e9),
     "normals-against-c": Target("the same, over a C kernel written by hand", "times", at_least=0.9),
     "two-threads": Target("normals a second on two threads over one", "times", at_least=1.9),
     "sde-paths": Target(

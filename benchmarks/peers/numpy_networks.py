@@ -13,7 +13,6 @@ for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
-from threadpoolctl import threadpool_info, threadpool_limits  # noqa: E402
 
 from peers.serving import CORES, Case, Run, Setting, batches, on_every_core, serve  # noqa: E402
 
@@ -43,6 +42,8 @@ class NumPy:
 
     def describe(self) -> dict[str, Any]:
         """Return the version and the BLAS kernel that this process runs."""
+        from threadpoolctl import threadpool_info
+
         [blas, *_] = [found for found in threadpool_info() if found["user_api"] == "blas"]
         kernel = f"{blas['internal_api']} {blas['version']}, kernel {blas['architecture']}"
         return {"versions": {"numpy": np.__version__}, "blas": kernel, "blas_threads": blas["num_threads"]}
@@ -60,6 +61,8 @@ class NumPy:
 
 
 def _limited(run: Run, threads: int) -> Run:
+    from threadpoolctl import threadpool_limits
+
     def limited(seed: int) -> Any:
         with threadpool_limits(threads, "blas"):
             return run(seed)
