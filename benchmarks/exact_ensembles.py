@@ -110,7 +110,7 @@ def measured(children: dict[str, Child], network: Network, inputs: Inputs, effor
         }
         for name in children
     }
-    print(f"{network}: {found[TORCH]['speedup']['median']:.0f} times PyTorch", file=sys.stderr)
+    print(f"{network}, {inputs.count} inputs: {found[TORCH]['speedup']['median']:.0f} times PyTorch", file=sys.stderr)
     return {"network": str(network), "inputs": inputs.count, "peers": found}
 
 

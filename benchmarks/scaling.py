@@ -1,7 +1,7 @@
 """Does the time of exact networks grow in proportion to width, depth and their number?
 
 The slope of log time against log size over two decades of each, fitted to medians with its standard error; sizes take
-turns. The smallest run takes some hundredths of a second, so that the fixed cost of a call (threads, arrays: about a
+turns. The ResNet and eight inputs go over one decade. The smallest run takes some hundredths of a second, so that the fixed cost of a call (threads, arrays: about a
 millisecond) hardly shows; what each layer costs beside its neurons (a factorisation) does show at small widths.
 """
 
@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[type[dl.MLP] | type[dl.ResNet], Inputs, int]] = {
 CLAIMED = "ReLU MLP, 2 inputs"
 BLOCK = 512
 BASE = {"width": 100, "depth": 100}
-STEPS, QUICK_STEPS = (1, 3, 10, 30, 100), (1, 3, 10)
+TWO_DECADES, ONE_DECADE = (1, 3, 10, 30, 100), (1, 3, 10)
 AXES = {"width": "width (neurons)", "depth": "depth (layers)", "networks": "number of networks"}
 
 
@@ -76,8 +76,11 @@ def interval(one: dict[str, Any]) -> Spread:
 
 def main() -> None:
     options = arguments(__doc__).parse_args()
-    steps, repeats = (QUICK_STEPS, 2) if options.quick else (STEPS, 5)
-    found = [measured(kind, axis, steps, repeats, options.seed) for kind in KINDS for axis in AXES]
+    repeats = 2 if options.quick else 5
+    found = []
+    for kind in KINDS:
+        steps = TWO_DECADES if kind == CLAIMED and not options.quick else ONE_DECADE
+        found += [measured(kind, axis, steps, repeats, options.seed) for axis in AXES]
     claimed = [one for one in found if one["kind"] == CLAIMED]
     rows = [
         [one["kind"], AXES[one["axis"]], min(one["seconds"]), max(one["seconds"]), one["slope"], one["standard_error"]]
