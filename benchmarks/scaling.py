@@ -1,8 +1,9 @@
 """Does the time of exact networks grow in proportion to width, depth and their number?
 
 The slope of log time against log size over two decades of each, fitted to medians with its standard error; sizes take
-turns. The ResNet and eight inputs go over one decade. The smallest run takes some hundredths of a second, so that the fixed cost of a call (threads, arrays: about a
-millisecond) hardly shows; what each layer costs beside its neurons (a factorisation) does show at small widths.
+turns. The ResNet and eight inputs go over one decade. The smallest run takes some hundredths of a second, so that the
+fixed cost of a call (threads, arrays: about a millisecond) hardly shows; what each layer costs beside its neurons (a
+factorisation) does show at small widths.
 """
 
 import sys
