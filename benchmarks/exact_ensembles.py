@@ -175,6 +175,15 @@ def law_table(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return table("The same law: log norm of input 0 at the last layer, with standard errors", columns, rows)
 
 
+def process_table(described_peers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What each library's process ran on, and the most memory it held."""
+    rows = []
+    for name, found in described_peers.items():
+        words = ", ".join(f"{key} {value}" for key, value in found.items() if key != "peak_rss_mb")
+        rows.append([name, words.replace("_", " "), found["peak_rss_mb"]])
+    return table("The libraries' processes", ["library", "found", "peak memory (MB)"], rows)
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--case", choices=list(CASES), action="append", help="only this case, and no sweep of widths")
@@ -202,7 +211,7 @@ def main() -> None:
             seed=options.seed,
             quick=options.quick,
             claims=[claim(name, one["peers"][TORCH]["speedup"]) for name, one in found.items()],
-            tables=[settings_table(found), law_table(found)],
+            tables=[settings_table(found), law_table(found), process_table(described_peers)],
             figures=[figure] if widths else [],
             versions=versions,
         )
