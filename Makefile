@@ -2,9 +2,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+BENCH_VENV := .venv-bench
+TANGENTS_VENV := .venv-tangents
+# The benchmarks of `make bench`, or those named: make bench BENCHMARKS="scaling startup" QUICK=--quick
+BENCHMARKS ?= exact_ensembles monte_carlo_kernel scaling startup
+QUICK ?=
+# A quick run leaves the results and the page that are kept as they are.
+RESULTS := $(if $(QUICK),$(BENCH_VENV)/quick,benchmarks/results)
+RESULTS_PAGE := $(if $(QUICK),$(BENCH_VENV)/quick,docs)
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: demo reproduce test lint unit bench docs figures clean
+.PHONY: demo reproduce test lint unit bench bench-tangents docs figures clean
 
 demo: $(VENV)/installed
 	$(BIN)/deeplim demo --output deeplim-demo/report.html
@@ -23,9 +32,17 @@ lint: $(VENV)/installed-test
 unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/installed-test
-	$(INSTALL) --editable ".[torch]"
-	$(BIN)/python benchmarks/exact_against_torch.py
+# Every script prints JSON, kept only when it succeeds; one that fails loses nobody else's, and fails make in the end.
+bench: $(BENCH_VENV)/installed
+	@mkdir -p $(RESULTS); failed=; for name in $(BENCHMARKS); do \
+	  echo benchmarks/$$name.py; \
+	  if $(BENCH_VENV)/bin/python benchmarks/$$name.py $(QUICK) > $(BENCH_VENV)/$$name.json; \
+	  then mv $(BENCH_VENV)/$$name.json $(RESULTS)/$$name.json; else failed="$$failed $$name"; fi; \
+	done; \
+	$(BENCH_VENV)/bin/python benchmarks/page.py --results $(RESULTS) --docs $(RESULTS_PAGE) || failed="$$failed page"; \
+	if [ -n "$$failed" ]; then echo "these failed:$$failed" >&2; exit 1; fi
+
+bench-tangents: $(TANGENTS_VENV)/installed
 
 docs: $(VENV)/installed-test
 	$(BIN)/python docs/generate.py
@@ -34,7 +51,8 @@ figures: $(VENV)/installed-test
 	set -e; for script in $$(grep -l "__main__" docs/figures/*.py); do echo $$script; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) deeplim-demo deeplim-claims build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(TANGENTS_VENV) deeplim-demo deeplim-claims build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -49,3 +67,13 @@ $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	$(INSTALL) --editable ".[test]"
 	@touch $@ $(VENV)/installed
+
+$(BENCH_VENV)/installed: benchmarks/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	PIP_CONSTRAINT=constraints.txt $(BENCH_VENV)/bin/python $(PIP_INSTALL) --editable . --requirement $<
+	@touch $@
+
+$(TANGENTS_VENV)/installed: benchmarks/requirements-tangents.txt
+	$(PYTHON) -m venv $(TANGENTS_VENV)
+	$(TANGENTS_VENV)/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
