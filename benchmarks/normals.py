@@ -1,29 +1,29 @@
 """How many normals a second does the fused two-input kernel use on a core, against the same written by hand in C?
 
-Both draw the same exact networks from the same random streams, to rounding, which is checked in the same run; the C
-kernel (pair_kernel.c, gcc -O3 -march=native) has the machine's vector instructions under the compiler's own scheduling.
-The runs alternate. Then the same networks on one thread and on two.
+Both draw the same exact networks from the same random streams, which is checked in the same run; the C kernel is
+pair_kernel.c, compiled by gcc -O3 -march=native. The runs alternate. Then the same networks on one thread and on two,
+and the ReLU network, whose inactive neurons take no random numbers: counted as if they did.
 """
 
-import argparse
 import ctypes
-import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from measure import document
+from measure import alternate, arguments, claim, document, rate, speedup, table
 
 import deeplim as dl
 from deeplim.simd.streams import stream_states
 
 SOURCE = Path(__file__).with_name("pair_kernel.c")
-FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC"]
-PAIR = dl.gram(correlation=0.3)
-ACTIVATION = dl.ShapedReLU()
+FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-Wno-psabi"]
+CORRELATION, WIDTH, DEPTH = 0.3, 1000, 100
+PAIR = dl.gram(correlation=CORRELATION)
+SHAPED, RELU = (dl.MLP(width=WIDTH, depth=DEPTH, activation=phi) for phi in (dl.ShapedReLU(), dl.ReLU()))
+LARGEST_DIFFERENCE = 1e-6
+"""Of logarithms, between the two kernels: they round sums of 32 single-precision numbers alike."""
 
 
 def c_kernel(folder: Path) -> Callable[..., None]:
@@ -37,63 +37,54 @@ def c_kernel(folder: Path) -> Callable[..., None]:
     return function
 
 
-def by_hand(kernel: Callable[..., None], network: dl.MLP, networks: int) -> np.ndarray:
+def by_hand(kernel: Callable[..., None], network: dl.MLP, networks: int, seed: int) -> np.ndarray:
     """log V of both inputs and log(1 - rho), shape (network, 3)."""
     found = np.empty((networks, 3))
-    states = np.ascontiguousarray(stream_states(0, 0, networks))
-    size, slopes = (networks, network.width, network.depth), network.slopes
-    kernel(states, *size, network.gain / network.width, *slopes, 1 - 0.3, found)
+    states = np.ascontiguousarray(stream_states(seed, 0, networks))
+    scale = network.gain / network.width
+    kernel(states, networks, network.width, network.depth, scale, *network.slopes, 1 - CORRELATION, found)
     logs = np.log(found)
     logs[:, 2] = 2 * logs[:, 2] - np.log(2)
     return logs
 
 
-def by_deeplim(network: dl.MLP, networks: int, threads: int = 1) -> np.ndarray:
-    paths = dl.simulate(network, PAIR, networks=networks, layers=[network.depth], threads=threads)
+def by_deeplim(network: dl.MLP, networks: int, seed: int, threads: int = 1) -> np.ndarray:
+    """The same from deeplim."""
+    paths = dl.simulate(network, PAIR, networks=networks, seed=seed, layers=[network.depth], threads=threads)
     return np.concatenate([paths.log_norm[:, 0], paths.log_gap[:, 0]], axis=1)
 
 
-def alternate(tasks: list[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of each task, run in turn."""
-    times: list[list[float]] = [[] for _ in tasks]
-    for turn in range(repeats + 1):
-        for task, taken in zip(tasks, times, strict=True):
-            begin = time.perf_counter()
-            task()
-            if turn > 0:
-                taken.append(time.perf_counter() - begin)
-    return times
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=1000)
-    parser.add_argument("--depth", type=int, default=100)
-    parser.add_argument("--networks", type=int, default=4096)
-    parser.add_argument("--repeats", type=int, default=15)
-    options = parser.parse_args()
-    network = dl.MLP(width=options.width, depth=options.depth, activation=ACTIVATION)
-    count = options.networks
+    options = arguments(__doc__).parse_args()
+    networks, repeats, seed = (512, 3, options.seed) if options.quick else (4096, 15, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         kernel = c_kernel(Path(folder))
-        apart = np.abs(by_hand(kernel, network, 64) - by_deeplim(network, 64)).max()
+        apart = float(np.abs(by_hand(kernel, SHAPED, 64, seed) - by_deeplim(SHAPED, 64, seed)).max())
+        if not apart < LARGEST_DIFFERENCE:
+            raise SystemExit(f"the two kernels differ by {apart:.3g}; they must draw the same networks.")
         times = alternate(
-            [lambda: by_hand(kernel, network, count), *(lambda t=t: by_deeplim(network, count, t) for t in (1, 2))],
-            options.repeats,
+            {
+                "C, 1 thread": lambda: by_hand(kernel, SHAPED, networks, seed),
+                "deeplim, 1 thread": lambda: by_deeplim(SHAPED, networks, seed),
+                "deeplim, 2 threads": lambda: by_deeplim(SHAPED, networks, seed, threads=2),
+                "deeplim, ReLU, 1 thread": lambda: by_deeplim(RELU, networks, seed),
+            },
+            repeats=repeats,
         )
-    normals = count * options.width * options.depth * 2
-    hand, one, two = (statistics.median(taken) for taken in times)
-    results = {
-        "width": options.width,
-        "depth": options.depth,
-        "networks": count,
-        "largest_difference_of_logs": float(apart),
-        "c_normals_per_second": normals / hand,
-        "deeplim_normals_per_second": normals / one,
-        "two_threads_normals_per_second": normals / two,
-        "seconds": dict(zip(("c", "deeplim, 1 thread", "deeplim, 2 threads"), times, strict=True)),
-    }
-    print(document(__doc__.splitlines()[0], results, ["deeplim", "numba", "numpy"]))
+    normals = 2.0 * networks * WIDTH * DEPTH
+    rates = {name: rate(normals, taken) for name, taken in times.items()}
+    one = times["deeplim, 1 thread"]
+    claims = [
+        claim("normals-per-core", rates["deeplim, 1 thread"]),
+        claim("normals-against-c", speedup(one, times["C, 1 thread"])),
+        claim("two-threads", speedup(times["deeplim, 2 threads"], one)),
+    ]
+    rows = [[name, found["median"], found["low"], found["high"]] for name, found in rates.items()]
+    title = f"Normals a second, width {WIDTH}, depth {DEPTH}, {networks:,} networks, {repeats} repeats"
+    tables = [table(title, ["kernel", "median", "lowest", "highest"], rows)]
+    results = {"networks": networks, "largest_difference_of_logs": apart, "seconds": times}
+    given = {"seed": seed, "quick": options.quick, "claims": claims, "tables": tables}
+    print(document(__doc__.splitlines()[0], results, ["deeplim", "numba", "numpy"], **given))
 
 
 if __name__ == "__main__":
