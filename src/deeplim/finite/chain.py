@@ -15,7 +15,7 @@ from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.loading import load_function
 from deeplim.normalization import check_normalization
 from deeplim.parallel import in_threads
-from deeplim.paths import Paths, check_layers
+from deeplim.paths import Paths, check_layers, every
 from deeplim.simd.streams import stream_states
 from deeplim.smoothness import normalised, normalised_scalar
 
@@ -186,11 +186,13 @@ def _as_paths(
     gaps: Float[np.ndarray, "network layer pair"],
 ) -> Paths:
     # Differences to input 0 no longer hold an input beside another whose norm has exploded: the explosion lost it.
-    largest = norms.max(axis=2, keepdims=True)
-    lost = np.isneginf(norms).any(axis=2, keepdims=True) & (largest > _EXPLODED)
-    norms[lost & (norms == largest)] = np.inf
-    alive = np.isfinite(norms).all(axis=2) & ~np.isnan(gaps).any(axis=2)
-    gaps[~alive] = np.nan
+    alive = every(np.isfinite(norms)) & every(~np.isnan(gaps))
+    if not alive.all():
+        rows = norms[~alive]
+        largest = rows.max(axis=1, keepdims=True)
+        hidden = np.isneginf(rows).any(axis=1, keepdims=True) & (largest > _EXPLODED)
+        rows[hidden & (rows == largest)] = np.inf
+        norms[~alive], gaps[~alive] = rows, np.nan
     return Paths(
         log_norm=norms,
         log_gap=gaps,
