@@ -8,11 +8,8 @@ from deeplim.errors import InputError
 from deeplim.finite.chain import sample
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.paths import Paths
-from deeplim.summary import Summary
-
-CHUNK = 65_536
-"""Networks held at a time by ``summarize``; fixed, so that a summary is the same whatever the machine."""
+from deeplim.paths import Paths, check_layers
+from deeplim.summary import Summary, summarize_blocks
 
 
 def simulate(
@@ -46,27 +43,19 @@ def summarize(
     threads: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Summary:
-    """Return counts, moments and histograms over exact networks without ever holding more than 65,536 of them.
+    """Return counts, moments and histograms over exact networks, in memory that does not grow with their number.
 
-    For runs whose paths would not fit in memory; the networks are those of ``simulate`` with the same seed.
+    The networks are those of ``simulate`` with the same seed, and the summary is that of their paths, bit for bit: see
+    ``Summary`` for what it holds and how accurately. Each thread draws a block of networks and counts it while it is in
+    the cache. InputError for counts, seeds, layers, pairs or threads out of range.
     """
     networks, seed = check_count("networks", networks), check_seed(seed)
-    total: Summary | None = None
-    for first in range(0, networks, CHUNK):
-        chunk = sample(
-            network,
-            inputs,
-            networks=min(CHUNK, networks - first),
-            first=first,
-            seed=seed,
-            layers=layers,
-            threads=threads,
-            progress=progress,
-        )
-        part = Summary.of(chunk, pair=pair)
-        total = part if total is None else total.merge(part)
-    assert total is not None
-    return total
+    recorded = check_layers(layers, network.depth)
+
+    def draw(begin: int, end: int) -> Paths:
+        return sample(network, inputs, networks=end - begin, first=begin, seed=seed, layers=recorded, threads=1)
+
+    return summarize_blocks(draw, networks, len(recorded), inputs.count, pair, threads=threads, progress=progress)
 
 
 def predict(

@@ -234,7 +234,7 @@ def every(truth: Bool[np.ndarray, "sample layer column"]) -> Bool[np.ndarray, "s
     if truth.all():  # no axis at all is faster still, and this is the rule
         return np.ones(truth.shape[:2], dtype=bool)
     if truth.shape[2] > _SHORT:
-        return truth.all(axis=2)
+        return np.asarray(truth.all(axis=2))
     found = truth[:, :, 0].copy()
     for column in range(1, truth.shape[2]):
         found &= truth[:, :, column]
