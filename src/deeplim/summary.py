@@ -139,7 +139,7 @@ class Summary:
         It is, bit for bit, that of ``summarize`` on the same networks. InputError if there is no such pair.
         """
         _, layers, inputs = paths.log_norm.shape
-        return summarize_blocks(lambda begin, end: _part(paths, begin, end), paths.samples, layers, inputs, pair)
+        return summarize_blocks(lambda begin, end: part(paths, begin, end), paths.samples, layers, inputs, pair)
 
     def merge(self, other: "Summary") -> "Summary":
         """Return the summary of both; ClockError when clocks differ, InputError when times or inputs do."""
@@ -253,7 +253,8 @@ def summarize_blocks(
     )
 
 
-def _part(paths: Paths, begin: int, end: int) -> Paths:
+def part(paths: Paths, begin: int, end: int) -> Paths:
+    """Return the paths of samples begin, ..., end - 1."""
     chosen = slice(begin, end)
     log_norm, log_gap, alive = paths.log_norm[chosen], paths.log_gap[chosen], paths.alive[chosen]
     return replace(paths, log_norm=log_norm, log_gap=log_gap, alive=alive)

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from deeplim.activations import Elementwise, Shaped
 from deeplim.architecture import MLP, Network
@@ -23,6 +23,8 @@ BATCH = 256
 """Networks handed to a thread at a time; it changes no number."""
 _EXPLODED = 20.0
 """log V from which an input that has vanished beside another is put down to the other's explosion."""
+_MARKED = 1024
+"""Networks looked at for lost ones at a time, so that doing so takes next to no memory."""
 Progress = Callable[[int], object]
 
 
@@ -185,14 +187,10 @@ def _as_paths(
     norms: Float[np.ndarray, "network layer input"],
     gaps: Float[np.ndarray, "network layer pair"],
 ) -> Paths:
-    # Differences to input 0 no longer hold an input beside another whose norm has exploded: the explosion lost it.
-    alive = every(np.isfinite(norms)) & every(~np.isnan(gaps))
-    if not alive.all():
-        rows = norms[~alive]
-        largest = rows.max(axis=1, keepdims=True)
-        hidden = np.isneginf(rows).any(axis=1, keepdims=True) & (largest > _EXPLODED)
-        rows[hidden & (rows == largest)] = np.inf
-        norms[~alive], gaps[~alive] = rows, np.nan
+    alive = np.empty(norms.shape[:2], dtype=bool)
+    for begin in range(0, len(norms), _MARKED):
+        part = slice(begin, begin + _MARKED)
+        alive[part] = _mark_lost(norms[part], gaps[part])
     return Paths(
         log_norm=norms,
         log_gap=gaps,
@@ -204,3 +202,20 @@ def _as_paths(
         width=network.width,
         depth=network.depth,
     )
+
+
+def _mark_lost(
+    norms: Float[np.ndarray, "network layer input"], gaps: Float[np.ndarray, "network layer pair"]
+) -> Bool[np.ndarray, "network layer"]:
+    """Mark lost networks in norms and gaps, and return which are alive.
+
+    Differences to input 0 no longer hold an input beside another whose norm has exploded: the explosion lost it.
+    """
+    alive = every(np.isfinite(norms)) & every(~np.isnan(gaps))
+    if not alive.all():
+        rows = norms[~alive]
+        largest = rows.max(axis=1, keepdims=True)
+        hidden = np.isneginf(rows).any(axis=1, keepdims=True) & (largest > _EXPLODED)
+        rows[hidden & (rows == largest)] = np.inf
+        norms[~alive], gaps[~alive] = rows, np.nan
+    return alive
