@@ -27,12 +27,8 @@ class KnownCost:
             self.asked.append((networks, layers))
             return each * networks * layers[-1] / NETWORK.depth
 
-        def save(setting: planning._Run, folder: Path) -> float:
-            return saving * len(self.asked[-1][1]) / len(setting.layers)
-
-        monkeypatch.setattr(planning._Run, "summarise", take)
         monkeypatch.setattr(planning._Run, "draw", take)
-        monkeypatch.setattr(planning._Run, "save", save)
+        monkeypatch.setattr(planning._Run, "save", lambda *_: saving)
 
     @property
     def layers(self) -> int:
@@ -74,7 +70,7 @@ def test_cheap_networks_are_timed_in_whole_rounds_of_the_blocks_of_the_run(monke
     assert known.asked[-1][0] % (2 * block_size(10_000_000, 41, 2)) == 0
 
 
-def test_saving_is_added_by_the_recorded_layer(monkeypatch, tmp_path):
+def test_saving_is_added(monkeypatch, tmp_path):
     for each in (1e-6, 1.0):
         KnownCost(monkeypatch, each, saving=5e-3)
         found = plan(NETWORK, PAIR, networks=1000, threads=2, output=tmp_path / "paths.npz")
@@ -83,7 +79,7 @@ def test_saving_is_added_by_the_recorded_layer(monkeypatch, tmp_path):
 
 def test_the_spread_is_that_of_the_trials(monkeypatch):
     times = iter([1e-9, 0.06, 0.07, 0.09, 0.05, 0.06, 0.08])  # loading, growing, and as many trials as take 0.3 s
-    monkeypatch.setattr(planning._Run, "summarise", lambda *_: next(times))
+    monkeypatch.setattr(planning._Run, "draw", lambda *_: next(times))
     network = dl.MLP(width=5, depth=1)
     found = plan(network, PAIR, networks=20, threads=2)
     assert (found.seconds, found.fastest, found.slowest) == pytest.approx((0.07, 0.05, 0.09))

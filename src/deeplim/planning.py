@@ -6,11 +6,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from deeplim.architecture import Network
 from deeplim.bins import BINS
@@ -20,7 +21,6 @@ from deeplim.finite.chain import sample
 from deeplim.inputs import Inputs
 from deeplim.parallel import in_threads, thread_count
 from deeplim.paths import Paths, check_layers
-from deeplim.summary import part
 from deeplim.tally import OBSERVED, Tally, block_size
 
 _TRIAL, _LONGEST, _ALL_TRIALS, _FEWEST = 0.06, 0.2, 0.3, 3
@@ -93,8 +93,10 @@ def plan(
     if output is not None:
         check_memory(networks, len(recorded), inputs.count)
         check_writable(output)
-    run = _Run(network, inputs, recorded, workers, block_size(networks, len(recorded), inputs.count))
-    loading = run.summarise(1, [min(1, recorded[-1])])
+    run = _Run(network, inputs, recorded, workers, networks)
+    begin = time.perf_counter()
+    run.draw(1, [min(1, recorded[-1])])
+    loading = time.perf_counter() - begin
     memory = resident_memory() + run.memory(networks, paths=output is not None)
     each, calibration = _seconds_each(run, networks, None if output is None else check_writable(output).parent)
     median, fastest, slowest = (networks * choose(each) for choose in (statistics.median, min, max))
@@ -113,7 +115,7 @@ def plan(
 
 def _seconds_each(run: "_Run", networks: int, folder: Path | None) -> tuple[list[float], str]:
     """Seconds a network took in each trial, saved in the folder if there is one; and what was timed, in words."""
-    count, layers, times = _trials(run.summarise if folder is None else run.draw, networks, run)
+    count, layers, times = _trials(run, networks)
     last = run.layers[-1]
     each = [seconds / count * (max(last, 1) / max(layers[-1], 1)) for seconds in times]
     words = f"{len(times)} times {count:,} network{'s' if count > 1 else ''}"
@@ -121,94 +123,86 @@ def _seconds_each(run: "_Run", networks: int, folder: Path | None) -> tuple[list
         words += f" to layer {layers[-1]} of {last}, taken as linear in layers"
     if folder is None:
         return each, words
-    saving = run.save(folder) * len(run.layers) / len(layers)
-    return [drawing + saving for drawing in each], f"{words}, and saving some of them"
+    saving = run.save(folder)
+    return [drawing + saving for drawing in each], f"{words}, and saving paths as large"
 
 
 class _Run:
-    """The parts of a run; each returns the seconds that it took."""
+    """The parts of a run of some number of networks, and what they cost."""
 
-    def __init__(self, network: Network, inputs: Inputs, layers: list[int], threads: int, block: int) -> None:
-        self.network, self.inputs, self.layers, self.threads, self.block = network, inputs, layers, threads, block
+    def __init__(self, network: Network, inputs: Inputs, layers: list[int], threads: int, networks: int) -> None:
+        self.network, self.inputs, self.layers = network, inputs, layers
+        self.block = block_size(networks, len(layers), inputs.count)
+        self.threads = min(threads, -(-networks // self.block))
         self._tallies: dict[int, Tally] = {}  # kept, as touching new histograms is no part of the cost of a network
 
-    def summarise(self, networks: int, layers: list[int]) -> float:
-        """Draw networks and count them, as ``summarize`` does."""
-        tally = self._tally(len(layers))
-
-        def count(first: int) -> None:
-            tally.add(self._sample(min(self.block, networks - first), layers, first, threads=1))
-
-        return _seconds(lambda: deque(in_threads(count, range(0, networks, self.block), self.threads), maxlen=0))
-
     def draw(self, networks: int, layers: list[int]) -> float:
-        """Draw networks and keep their paths, as ``simulate`` does."""
+        """Draw networks and count them; return the seconds that a thread was at it, on average.
 
-        def keep() -> None:
-            self._drawn = self._sample(networks, layers, 0, threads=self.threads)
+        That leaves out how long one waits for another to end, of which a long run has next to nothing.
+        """
+        block = min(self.block, -(-networks // self.threads))
+        tally = self._tallies.setdefault(len(layers), Tally(len(layers), self.inputs.count, (0, 1)))
 
-        return _seconds(keep)
+        def count(first: int) -> float:
+            begin = time.perf_counter()
+            many = min(block, networks - first)
+            tally.add(sample(self.network, self.inputs, networks=many, first=first, layers=layers, threads=1))
+            return time.perf_counter() - begin
+
+        return sum(in_threads(count, range(0, networks, block), self.threads)) / self.threads
 
     def save(self, folder: Path) -> float:
-        """Save some of the paths kept, and count them; seconds a network."""
-        layers = self._drawn.log_norm.shape[1]
-        some = max(1, _SAVED // memory_of_paths(1, layers, self.inputs.count))
-        paths, tally = part(self._drawn, 0, some), self._tally(layers)
+        """Save paths of normal numbers, whose digits compress no better than those of networks; seconds a network."""
+        layers, inputs = len(self.layers), self.inputs.count
+        some = max(1, _SAVED // memory_of_paths(1, layers, inputs))
+        pairs, draw = inputs * (inputs - 1) // 2, np.random.default_rng(0).normal
+        norms, gaps = draw(size=(some, layers, inputs)), -np.abs(draw(size=(some, layers, pairs)))
+        times, names = np.arange(float(layers)), self.inputs.names
+        paths = Paths(norms, gaps, np.ones((some, layers), dtype=bool), times, "layer", names, "calibration")
         with tempfile.TemporaryDirectory(dir=folder, prefix=".deeplim-") as drafts:
-            saving = _seconds(lambda: paths.save(Path(drafts) / "trial.npz"))
-        tally.add(paths)
-        return (saving + _seconds(lambda: tally.add(paths)) / self.threads) / paths.samples
+            begin = time.perf_counter()
+            paths.save(Path(drafts) / "trial.npz")
+            return (time.perf_counter() - begin) / some
 
     def memory(self, networks: int, *, paths: bool) -> int:
         """Bytes of the blocks that the threads work on and of their histograms; or of all paths, and saving them."""
         layers, inputs = len(self.layers), self.inputs.count
         histograms = 8 * len(OBSERVED) * layers * (BINS + 2)
-        busy = min(self.threads, -(-networks // self.block))
         if paths:
-            return memory_of_paths(networks, layers, inputs) + max(_TO_COMPRESS, (busy + 2) * histograms)
+            return memory_of_paths(networks, layers, inputs) + max(_TO_COMPRESS, (self.threads + 2) * histograms)
         buffers = 8 * self.block * (len(OBSERVED) + 1)
-        return busy * (memory_of_paths(self.block, layers, inputs) + buffers) + (busy + 2) * histograms
-
-    def _tally(self, layers: int) -> Tally:
-        return self._tallies.setdefault(layers, Tally(layers, self.inputs.count, (0, 1)))
-
-    def _sample(self, networks: int, layers: list[int], first: int, threads: int) -> Paths:
-        return sample(self.network, self.inputs, networks=networks, first=first, layers=layers, threads=threads)
+        return self.threads * (memory_of_paths(self.block, layers, inputs) + buffers) + (self.threads + 2) * histograms
 
 
-def _trials(run: Callable[[int, list[int]], float], networks: int, of: _Run) -> tuple[int, list[int], list[float]]:
-    """Time a part of the run; return how many networks, on which layers, took how long in each trial.
+def _trials(run: _Run, networks: int) -> tuple[int, list[int], list[float]]:
+    """Time the drawing; return how many networks, on which layers, took how long in each trial.
 
     The trial grows in layers until it reaches the last, and then in networks, whole rounds of blocks when there are so
     many, until it takes long enough.
     """
-    last, whole = of.layers[-1], of.block * of.threads
-    count, depth = min(networks, 16 * of.threads), min(1, last)
+    last, few, whole = run.layers[-1], 16 * run.threads, run.block * run.threads
+    count, depth = min(networks, few), min(1, last)
     while True:
-        layers = [*(layer for layer in of.layers if layer < depth), depth]
-        seconds = run(count, layers)
+        layers = [*(layer for layer in run.layers if layer < depth), depth]
+        seconds = run.draw(count, layers)
         if depth < last and (seconds < _TRIAL or seconds * last / depth < _LONGEST):
             depth = min(last, math.ceil(depth * _growth(seconds)))
         elif depth == last and seconds < _TRIAL and count < networks:
             count = math.ceil(count * _growth(seconds))
-            count = min(networks, math.ceil(count / whole) * whole if count > whole / 2 else count)
+            rounds = whole if count > whole / 2 else few
+            count = min(networks, math.ceil(count / rounds) * rounds)
         else:
             break
     times: list[float] = []
     while len(times) < _FEWEST or (sum(times) < _ALL_TRIALS and len(times) < _MOST):
-        times.append(run(count, layers))
+        times.append(run.draw(count, layers))
     return count, layers, times
 
 
 def _growth(seconds: float) -> float:
     """How many times larger the next trial should be."""
     return _STEP if seconds * _STEP < _TRIAL else max(1.2 * _TRIAL / seconds, 2.0)
-
-
-def _seconds(task: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    task()
-    return time.perf_counter() - begin
 
 
 def _duration(seconds: float) -> str:
