@@ -143,3 +143,9 @@ def test_planned_memory_is_what_a_process_then_takes(tmp_path):
 def test_what_the_run_would_refuse_is_refused(options, sentence):
     with pytest.raises(InputError, match=sentence):
         plan(NETWORK, PAIR, **options)
+
+
+def test_what_is_no_inputs_is_refused():
+    for run in (plan, dl.summarize):
+        with pytest.raises(InputError, match="gram"):
+            run(NETWORK, [[1.0, 0.3], [0.3, 1.0]], networks=10)

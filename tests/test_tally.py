@@ -203,7 +203,7 @@ def peak_memory(run) -> int:
 
 def test_memory_does_not_grow_with_the_number_of_networks(monkeypatch):
     monkeypatch.setattr(tally, "_MOST", 64)
-    options = {"network": dl.MLP(width=2, depth=4), "inputs": dl.gram(correlation=0.1), "threads": 2}
+    options = {"network": dl.MLP(width=2, depth=4), "inputs": dl.gram(correlation=0.1), "threads": 1}
     dl.summarize(networks=1000, **options)  # what is loaded on first use
     few, many = (peak_memory(lambda n=n: dl.summarize(networks=n, **options)) for n in (5_000, 20_000))
     assert many < 1.1 * few

@@ -6,7 +6,7 @@ from deeplim.architecture import Network
 from deeplim.checks import check_count, check_seed
 from deeplim.errors import InputError
 from deeplim.finite.chain import sample
-from deeplim.inputs import Inputs
+from deeplim.inputs import Inputs, check_inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths, check_layers
 from deeplim.summary import Summary, summarize_blocks
@@ -49,6 +49,7 @@ def summarize(
     ``Summary`` for what it holds and how accurately. Each thread draws a block of networks and counts it while it is in
     the cache. InputError for counts, seeds, layers, pairs or threads out of range.
     """
+    check_inputs(inputs)
     networks, seed = check_count("networks", networks), check_seed(seed)
     recorded = check_layers(layers, network.depth)
 

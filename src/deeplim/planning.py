@@ -18,7 +18,7 @@ from deeplim.bins import BINS
 from deeplim.checks import check_count, check_memory, memory_of_paths
 from deeplim.files import check_writable
 from deeplim.finite.chain import sample
-from deeplim.inputs import Inputs
+from deeplim.inputs import Inputs, check_inputs
 from deeplim.parallel import in_threads, thread_count
 from deeplim.paths import Paths, check_layers
 from deeplim.tally import OBSERVED, Tally, block_size
@@ -88,6 +88,7 @@ def plan(
     cost is linear in networks. Networks of which even sixteen a thread take long are timed on their first layers only,
     and the cost is taken to be linear in layers. InputError for what the run itself would refuse.
     """
+    check_inputs(inputs)
     networks, workers = check_count("networks", networks), thread_count(threads)
     recorded = check_layers(layers, network.depth)
     if output is not None:

@@ -233,8 +233,8 @@ def summarize_blocks(
     outcomes, moments = np.zeros((3, layers), dtype=np.int64), None
     for block in in_threads(count, range(0, max(samples, 1), size), threads):
         outcomes += block.outcomes
-        part = Moments(block.sums[0].astype(np.int64), *block.sums[1:])
-        moments = part if moments is None else moments.merge(part)
+        of_block = Moments(block.sums[0].astype(np.int64), *block.sums[1:])
+        moments = of_block if moments is None else moments.merge(of_block)
         if progress is not None:
             progress(block.samples)
     assert moments is not None
