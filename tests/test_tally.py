@@ -13,6 +13,7 @@ from deeplim.bins import BINS, OF
 from deeplim.errors import InputError
 from deeplim.observables import OBSERVABLES
 from deeplim.paths import Paths
+from deeplim.simd.lanes import COUNT
 from deeplim.summary import Moments, Summary, summarize_blocks
 from deeplim.tally import OBSERVED, block_size
 
@@ -159,6 +160,7 @@ def test_lossy_paths_are_summarised_as_numpy_does(samples, inputs):
 
 def test_the_kernel_knows_every_observable_in_order():
     assert tuple(OBSERVABLES) == OBSERVED == tuple(OF)
+    assert tally.LANES == COUNT
 
 
 def test_arrays_in_another_order_in_memory_are_summarised_alike():

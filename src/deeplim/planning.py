@@ -21,7 +21,7 @@ from deeplim.finite.chain import sample
 from deeplim.inputs import Inputs, check_inputs
 from deeplim.parallel import in_threads, thread_count
 from deeplim.paths import Paths, check_layers
-from deeplim.tally import OBSERVED, Tally, block_size
+from deeplim.tally import LANES, OBSERVED, Tally, block_size
 
 _TRIAL, _LONGEST, _ALL_TRIALS, _FEWEST = 0.06, 0.2, 0.3, 3
 """Seconds a trial should take, may take to reach the last layer, and all trials take together; and how many at least.
@@ -182,7 +182,7 @@ def _trials(run: _Run, networks: int) -> tuple[int, list[int], list[float]]:
     The trial grows in layers until it reaches the last, and then in networks, whole rounds of blocks when there are so
     many, until it takes long enough.
     """
-    last, few, whole = run.layers[-1], 16 * run.threads, run.block * run.threads
+    last, few, whole = run.layers[-1], LANES * run.threads, run.block * run.threads
     count, depth = min(networks, few), min(1, last)
     while True:
         layers = [*(layer for layer in run.layers if layer < depth), depth]

@@ -13,8 +13,10 @@ from deeplim.paths import Clock, Paths
 
 OBSERVED = ("correlation", "correlation_gap", "log_correlation_gap", "log_norm", "angle")
 """The observables in the kernel's order."""
-_NUMBERS, _MOST, _SHARES, _LANES = 2**17, 4096, 64, 16
-"""A block has about this many numbers, at most so many samples, is one of at least so many, and in whole lanes."""
+LANES = 16
+"""Networks drawn side by side, as in ``simd.lanes``, which is not imported here because it imports Numba."""
+_NUMBERS, _MOST, _SHARES = 2**17, 4096, 64
+"""A block has about this many numbers, at most so many samples, and is one of at least so many."""
 
 
 def block_size(samples: int, layers: int, inputs: int) -> int:
@@ -24,7 +26,7 @@ def block_size(samples: int, layers: int, inputs: int) -> int:
     """
     in_cache = min(_NUMBERS // (layers * inputs * (inputs + 1) // 2), _MOST)
     share = -(-samples // _SHARES)
-    return _LANES * max(1, min(in_cache // _LANES, -(-share // _LANES)))
+    return LANES * max(1, min(in_cache // LANES, -(-share // LANES)))
 
 
 class Block(NamedTuple):
@@ -82,7 +84,7 @@ class Tally:
         sums[5], sums[6] = np.inf, -np.inf
         arrays = [np.ascontiguousarray(array) for array in (paths.log_norm, paths.log_gap, paths.alive)]
         columns = self._pair[0], paths.pair_index(self._pair) if self._inputs > 1 else -1
-        buffers = np.empty((len(OBSERVED) + 1, -(-paths.samples // _LANES) * _LANES))
+        buffers = np.empty((len(OBSERVED) + 1, -(-paths.samples // LANES) * LANES))
         count_block(*arrays, columns, self._bins, buffers, outcomes, sums, histograms)
         self._idle.append(histograms)
         names = tuple(paths.names[i] for i in self._pair) if self._inputs > 1 else paths.names
