@@ -8,6 +8,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 CHECKED = [
+    "bins",
     "differences",
     "finite.rowwise",
     "finite.start",
@@ -27,6 +28,7 @@ CHECKED = [
     "spectra",
     "statistics",
     "summary",
+    "tally",
     "walk",
 ]
 

@@ -173,7 +173,7 @@ BAD = {
     "the name of the file to write is empty": ["report", *SMALL, "--output", ""],
     "has more than 255 letters": ["simulate", *SMALL, "--output", "x" * 300],
     "is not an ordinary file": ["report", *SMALL, "--output", "/dev/null"],
-    "GiB and the machine has": ["simulate", *SMALL, "--networks", "999999999", "--output", "all.npz"],
+    "samples of 2 inputs at 11 layers take": ["simulate", *SMALL, "--networks", "999999999", "--output", "all.npz"],
     "0,9 does not name two": ["simulate", *SMALL, "--pair", "0,9", "--output", "late.npz"],
     "whole numbers from 0 to the depth, 10": ["predict", *SMALL, "--layers", "3,11"],
     "is not whole numbers": ["predict", *SMALL, "--layers", "3,x"],
@@ -189,6 +189,7 @@ BAD = {
     "give two files, or none": ["compare", "a.npz"],
     "the folder of nowhere": ["report", *SMALL, "--output", "nowhere/page.html"],
     "0 threads were asked for": ["simulate", *SMALL, "--threads", "0"],
+    "or simulate without --output": ["simulate", *SMALL, "--networks", "1000000000", "--output", "paths.npz"],
 }
 
 
@@ -202,6 +203,20 @@ def test_bad_input_is_one_sentence_and_exit_code_2(expected: str, tmp_path: Path
     assert expected.removesuffix(" must be") in said
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir()), "nothing is half-written"
+
+
+def test_a_run_is_planned_without_running_it(tmp_path: Path):
+    words = ["simulate", *SMALL, "--networks", "1000000000"]
+    found = strict(run(*words, "--plan", "--threads", "1", "--json").stdout)
+    assert found["networks"] == 10**9
+    assert found["threads"] == 1
+    assert found["seconds"] == pytest.approx(10**9 / found["networks_per_second"])
+    assert found["memory"] < 2**30
+    assert "1,000,000,000 networks on" in run(*words, "--plan").stdout
+    output = tmp_path / "paths.npz"
+    saved = strict(run("simulate", *SMALL, "--networks", "10000", "--output", str(output), "--plan", "--json").stdout)
+    assert saved["memory"] > 10_000 * 11 * 3 * 8
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_and_words_go_to_stderr_only():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from refusals import refusal
 
 from deeplim.errors import ClockError
-from deeplim.paths import Clock, Paths, check_layers, default_layers
+from deeplim.paths import Clock, Paths, check_layers, default_layers, every
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 CLOCKS = get_args(Clock)
@@ -360,3 +360,12 @@ def test_layers_that_are_none(layers: Any, said: str) -> None:
 def test_any_layers_within_the_depth_are_recorded_once(depth: int, data: st.DataObject) -> None:
     layers: Sequence[int] = data.draw(st.lists(st.integers(0, depth), min_size=1))
     assert check_layers(layers, depth) == sorted(set(layers))
+
+
+@pytest.mark.parametrize("columns", [0, 1, 2, 3, 16, 17, 40])
+@pytest.mark.parametrize("false", [0.0, 0.02, 1.0])
+def test_every_is_numpys_all_along_the_last_axis(columns: int, false: float) -> None:
+    truth = np.random.default_rng(columns).random((30, 4, columns)) >= false
+    found = every(truth)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, truth.all(axis=2))

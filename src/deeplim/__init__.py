@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "inputs": ["digits", "gram", "read_inputs"],
         "ladder": ["climb"],
         "paths": ["Paths"],
+        "planning": ["plan"],
         "reporting": ["report"],
         "summary": ["Summary"],
     },
@@ -46,5 +47,6 @@ if TYPE_CHECKING:
     from deeplim.inputs import read_inputs as read_inputs
     from deeplim.ladder import climb as climb
     from deeplim.paths import Paths as Paths
+    from deeplim.planning import plan as plan
     from deeplim.reporting import report as report
     from deeplim.summary import Summary as Summary

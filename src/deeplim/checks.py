@@ -24,12 +24,19 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
+def memory_of_paths(samples: int, layers: int, inputs: int) -> int:
+    """Return the bytes that paths of this size take while they are made: their numbers, and marks of the lost ones."""
+    pairs = inputs * (inputs - 1) // 2
+    return samples * layers * (8 * (inputs + pairs) + 2 + max(inputs, 2 * pairs))
+
+
 def check_memory(samples: int, layers: int, inputs: int) -> None:
     """Raise InputError when paths of this size would not fit in the machine's memory."""
-    needed = 8 * samples * layers * inputs * (inputs + 1) // 2
+    needed = memory_of_paths(samples, layers, inputs)
     held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     if held is not None and needed > 0.8 * held:
         raise InputError(
             f"{samples:,} samples of {inputs} inputs at {layers} layers take {needed / 2**30:.1f} GiB and the "
-            f"machine has {held / 2**30:.1f}; ask for fewer samples, layers or inputs, or use summarize."
+            f"machine has {held / 2**30:.1f}; ask for fewer samples, layers or inputs, or for networks' summary alone: "
+            "dl.summarize, or simulate without --output."
         )

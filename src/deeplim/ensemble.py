@@ -6,13 +6,11 @@ from deeplim.architecture import Network
 from deeplim.checks import check_count, check_seed
 from deeplim.errors import InputError
 from deeplim.finite.chain import sample
-from deeplim.inputs import Inputs
+from deeplim.finite.runners import Precision
+from deeplim.inputs import Inputs, check_inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.paths import Paths
-from deeplim.summary import Summary
-
-CHUNK = 65_536
-"""Networks held at a time by ``summarize``; fixed, so that a summary is the same whatever the machine."""
+from deeplim.paths import Paths, check_layers
+from deeplim.summary import Summary, summarize_blocks
 
 
 def simulate(
@@ -23,6 +21,7 @@ def simulate(
     seed: int = 0,
     layers: Sequence[int] | None = None,
     threads: int | None = None,
+    precision: Precision = "auto",
     progress: Callable[[int], object] | None = None,
 ) -> Paths:
     """Return the covariances of ``networks`` independent exact networks at initialization, on the clock "layer".
@@ -30,9 +29,19 @@ def simulate(
     The law is that of the network with its weight matrices; none is formed, so the cost is networks x depth x width x
     inputs^2 (see ``deeplim.finite.kernel``). Network i of a seed is always the same one, whatever the threads or the
     number of networks. layers: which to record, from 0 (the inputs) to the depth; 41 evenly spaced ones by default.
-    InputError for counts, seeds, layers or threads out of range.
+    precision: "auto", or "double" for double precision throughout, which takes longer (``deeplim.finite.chain.sample``
+    says where "auto" is single). InputError for counts, seeds, layers, threads or a precision out of range.
     """
-    return sample(network, inputs, networks=networks, seed=seed, layers=layers, threads=threads, progress=progress)
+    return sample(
+        network,
+        inputs,
+        networks=networks,
+        seed=seed,
+        layers=layers,
+        threads=threads,
+        precision=precision,
+        progress=progress,
+    )
 
 
 def summarize(
@@ -44,29 +53,26 @@ def summarize(
     layers: Sequence[int] | None = None,
     pair: tuple[int, int] = (0, 1),
     threads: int | None = None,
+    precision: Precision = "auto",
     progress: Callable[[int], object] | None = None,
 ) -> Summary:
-    """Return counts, moments and histograms over exact networks without ever holding more than 65,536 of them.
+    """Return counts, moments and histograms over exact networks, in memory that does not grow with their number.
 
-    For runs whose paths would not fit in memory; the networks are those of ``simulate`` with the same seed.
+    The networks are those of ``simulate`` with the same seed, and the summary is that of their paths, bit for bit: see
+    ``Summary`` for what it holds and how accurately. Each thread draws a block of networks and counts it while it is in
+    the cache. InputError for counts, seeds, layers, pairs or threads out of range.
     """
+    check_inputs(inputs)
     networks, seed = check_count("networks", networks), check_seed(seed)
-    total: Summary | None = None
-    for first in range(0, networks, CHUNK):
-        chunk = sample(
-            network,
-            inputs,
-            networks=min(CHUNK, networks - first),
-            first=first,
-            seed=seed,
-            layers=layers,
-            threads=threads,
-            progress=progress,
+    recorded = check_layers(layers, network.depth)
+
+    def draw(begin: int, end: int) -> Paths:
+        some = end - begin
+        return sample(
+            network, inputs, networks=some, first=begin, seed=seed, layers=recorded, threads=1, precision=precision
         )
-        part = Summary.of(chunk, pair=pair)
-        total = part if total is None else total.merge(part)
-    assert total is not None
-    return total
+
+    return summarize_blocks(draw, networks, len(recorded), inputs.count, pair, threads=threads, progress=progress)
 
 
 def predict(

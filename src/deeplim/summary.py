@@ -5,21 +5,23 @@ out of ``log_correlation_gap`` and counted as aligned; in the other observables 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplim.bins import OF
 from deeplim.errors import ClockError, InputError
 from deeplim.observables import Pair, Values, available
+from deeplim.parallel import in_threads
 from deeplim.paths import Clock, Paths
 from deeplim.tables import text_table
+from deeplim.tally import OBSERVED, Block, Tally, block_size
 
-Layers = Float[np.ndarray, " layer"]
-Counts = Int[np.ndarray, " layer"]
+Layers = Float[np.ndarray, "*observable layer"]
+Counts = Int[np.ndarray, "*observable layer"]
 QUANTILES = (0.05, 0.5, 0.95)
-BINS = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,10 @@ class Moments:
             np.where(keep, values, -np.inf).max(axis=0, initial=-np.inf),
         )
 
+    def row(self, index: int) -> "Moments":
+        """Return the moments of one observable, of those of several, (observable, layer)."""
+        return type(self)(*(field[index] for field in vars(self).values()))
+
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of samples (Chan et al. 1979; Pebay 2008, report SAND2008-6212)."""
         a, b = self.count.astype(float), other.count.astype(float)
@@ -101,62 +107,6 @@ class Moments:
         return np.where(self.count > 1, np.where(s > 0, spread / (2 * np.where(s > 0, s, 1.0)), 0.0), np.nan)
 
 
-@dataclass(frozen=True)
-class Bins:
-    """BINS bins of equal width in a monotone coordinate of an observable, and one bin beyond each end.
-
-    forward maps values to the coordinate and inverse maps back; low and high are its outermost edges.
-    """
-
-    low: float
-    high: float
-    forward: Callable[[np.ndarray], np.ndarray]
-    inverse: Callable[[np.ndarray], np.ndarray]
-
-    def count(self, values: Values) -> Int[np.ndarray, "layer bin"]:
-        """Return how many samples fall in each bin; entries that are not finite are left out."""
-        layers = values.shape[1]
-        keep = np.isfinite(values)
-        # A gap of exactly 0 has log -infinity, which belongs below the lowest edge; 1 stands for the dropped.
-        with np.errstate(divide="ignore"):
-            place = (self.forward(np.where(keep, values, 1.0)) - self.low) / (self.high - self.low)
-        number = np.clip(np.floor(place * BINS) + 1, 0, BINS + 1)
-        number[place == 1.0] = BINS
-        flat = (number.astype(np.int64) + np.arange(layers) * (BINS + 2))[keep]
-        return np.bincount(flat, minlength=layers * (BINS + 2)).reshape(layers, BINS + 2)
-
-    def quantile(self, counts: Int[np.ndarray, "layer bin"], q: float) -> Layers:
-        """Return the value that a fraction q lies below, interpolated in its bin; infinite past the ends."""
-        cumulative = counts.cumsum(axis=1)
-        target = q * cumulative[:, -1:]
-        index = (cumulative < np.maximum(target, 1e-300)).sum(axis=1).clip(0, BINS + 1)
-        layer = np.arange(len(counts))
-        inside = counts[layer, index]
-        before = cumulative[layer, index] - inside
-        part = (target[:, 0] - before) / np.maximum(inside, 1)
-        value = self.inverse(self.low + (index - 1 + part) * (self.high - self.low) / BINS)
-        return np.where(index == 0, -np.inf, np.where(index == BINS + 1, np.inf, value))
-
-
-def _asinh_log(gap: np.ndarray) -> np.ndarray:
-    return np.arcsinh(np.log(gap))
-
-
-def _exp_sinh(coordinate: np.ndarray) -> np.ndarray:
-    return np.exp(np.sinh(coordinate))
-
-
-_LOW, _HIGH = float(np.arcsinh(-1e5)), float(np.arcsinh(1e5))
-_UP_TO_GAP_2 = float(np.arcsinh(1.0))
-_BINS: dict[str, Bins] = {
-    "correlation": Bins(-1.0, 1.0, np.positive, np.positive),
-    "correlation_gap": Bins(_LOW, _UP_TO_GAP_2, _asinh_log, _exp_sinh),
-    "log_correlation_gap": Bins(_LOW, _UP_TO_GAP_2, np.arcsinh, np.sinh),
-    "log_norm": Bins(_LOW, _HIGH, np.arcsinh, np.sinh),
-    "angle": Bins(0.0, float(np.pi), np.positive, np.positive),
-}
-
-
 @dataclass(frozen=True, eq=False)
 class Summary:
     """What is kept of a run whose paths are not: counts, moments and histograms of observables by layer.
@@ -184,20 +134,12 @@ class Summary:
 
     @classmethod
     def of(cls, paths: Paths, pair: Pair = (0, 1)) -> "Summary":
-        """Return the summary of one chunk of paths, of one pair of inputs (and the norm of its first)."""
-        values = {o.name: o.values(paths, pair) for o in available(paths)}
-        return cls(
-            time=paths.time,
-            clock=paths.clock,
-            names=tuple(paths.names[i] for i in pair) if paths.inputs > 1 else paths.names,
-            sources=(paths.source,),
-            samples=paths.samples,
-            dead=paths.dead,
-            exploded=paths.exploded,
-            aligned=_aligned(values, len(paths.time)),
-            moments={name: Moments.of(value) for name, value in values.items()},
-            histograms={name: _BINS[name].count(value) for name, value in values.items()},
-        )
+        """Return the summary of paths in memory, of one pair of inputs (and the norm of its first).
+
+        It is, bit for bit, that of ``summarize`` on the same networks. InputError if there is no such pair.
+        """
+        _, layers, inputs = paths.log_norm.shape
+        return summarize_blocks(lambda begin, end: part(paths, begin, end), paths.samples, layers, inputs, pair)
 
     def merge(self, other: "Summary") -> "Summary":
         """Return the summary of both; ClockError when clocks differ, InputError when times or inputs do."""
@@ -250,7 +192,7 @@ class Summary:
         moments = self._of(name)
         if not 0 <= q <= 1:
             raise InputError(f"the quantile {q} was asked for; give a number from 0 to 1.")
-        value = _BINS[name].quantile(self.histograms[name], q)
+        value = OF[name].quantile(self.histograms[name], q)
         return np.where(moments.count > 0, np.clip(value, moments.low, moments.high) + 0.0, np.nan)  # no -0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,6 +208,56 @@ class Summary:
         if name not in self.moments:
             raise InputError(f"there is no observable {name!r} in this summary; use one of {', '.join(self.moments)}.")
         return self.moments[name]
+
+
+def summarize_blocks(
+    draw: Callable[[int, int], Paths],
+    samples: int,
+    layers: int,
+    inputs: int,
+    pair: Pair = (0, 1),
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Summary:
+    """Return the summary of ``samples`` paths, which draw(begin, end) gives a block at a time, on several threads.
+
+    The blocks follow from the counts alone and their moments are merged in order, so that the summary is the same, bit
+    for bit, whatever the threads. ``progress`` is called with the number of samples in each finished block.
+    """
+    tally, size = Tally(layers, inputs, pair), block_size(samples, layers, inputs)
+
+    def count(begin: int) -> Block:
+        return tally.add(draw(begin, min(begin + size, samples)))
+
+    outcomes, moments = np.zeros((3, layers), dtype=np.int64), None
+    for block in in_threads(count, range(0, max(samples, 1), size), threads):
+        outcomes += block.outcomes
+        of_block = Moments(block.sums[0].astype(np.int64), *block.sums[1:])
+        moments = of_block if moments is None else moments.merge(of_block)
+        if progress is not None:
+            progress(block.samples)
+    assert moments is not None
+    dead, exploded, aligned = outcomes
+    return Summary(
+        time=block.time,
+        clock=block.clock,
+        names=block.names,
+        sources=(block.source,),
+        samples=samples,
+        dead=dead,
+        exploded=exploded,
+        aligned=aligned,
+        moments={name: moments.row(OBSERVED.index(name)) for name in tally.names},
+        histograms=tally.histograms(aligned),
+    )
+
+
+def part(paths: Paths, begin: int, end: int) -> Paths:
+    """Return the paths of samples begin, ..., end - 1."""
+    chosen = slice(begin, end)
+    log_norm, log_gap, alive = paths.log_norm[chosen], paths.log_gap[chosen], paths.alive[chosen]
+    return replace(paths, log_norm=log_norm, log_gap=log_gap, alive=alive)
 
 
 def describe(paths: Paths, pair: Pair = (0, 1)) -> dict[str, Any]:

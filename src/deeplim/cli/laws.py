@@ -27,6 +27,8 @@ from deeplim.cli.terminal import LAWS_DIFFER, check_output, print_json, progress
 from deeplim.errors import InputError
 
 if TYPE_CHECKING:
+    from deeplim.architecture import Network
+    from deeplim.inputs import Inputs
     from deeplim.ladder import Ladder
 
 
@@ -66,9 +68,17 @@ def predict(as_json: bool, **options: Any) -> None:
 @layers_option
 @seed_option
 @click.option("--threads", type=int, help="Threads; they change no number.  [default: all cores]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "double"]),
+    default="auto",
+    show_default=True,
+    help="Rows in single precision where that is sound, or double precision throughout.",
+)
 @click.option("--output", type=click.Path(dir_okay=False), help="Save every path to this .npz file.")
+@click.option("--plan", "planned", is_flag=True, help="Predict time and memory from a short calibration; do not run.")
 @json_option
-def simulate(as_json: bool, output: str | None, **options: Any) -> None:
+def simulate(as_json: bool, output: str | None, planned: bool, **options: Any) -> None:
     """Draw exact finite networks, of any width, without their weight matrices."""
     from deeplim.ensemble import simulate as draw
     from deeplim.ensemble import summarize
@@ -80,6 +90,9 @@ def simulate(as_json: bool, output: str | None, **options: Any) -> None:
     check_output(output)
     if inputs.count > 1:
         check_pair(pair, inputs.count)
+    if planned:
+        _print_plan(network, inputs, output, options, as_json)
+        return
     with progress(options["networks"]) as step:
         step(f"exact networks of {network}")
         if output is None:
@@ -95,6 +108,20 @@ def simulate(as_json: bool, output: str | None, **options: Any) -> None:
     else:
         click.echo(f"{network}, {options['networks']:,} exact networks, layer {found.time[-1]:g}")
         click.echo(table(found.to_dict(), -1))
+
+
+def _print_plan(
+    network: "Network", inputs: "Inputs", output: str | None, options: dict[str, Any], as_json: bool
+) -> None:
+    """What the run would take, instead of running it."""
+    from deeplim.planning import plan
+
+    chosen = {name: options[name] for name in ("networks", "layers", "threads", "precision")}
+    found = plan(network, inputs, output=output, **chosen)
+    if as_json:
+        print_json({"network": json.loads(network.to_json()), "inputs": str(inputs), **found.to_dict()})
+    else:
+        click.echo(f"{network}\n{found}")
 
 
 @click.command(epilog=example(f"compare {EXAMPLE_NETWORK} --networks 10000"))

@@ -3,20 +3,22 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_memory, check_seed
-from deeplim.finite.runners import Precision, runner
+from deeplim.finite.runners import Precision, Run, runner
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.normalization import check_normalization
 from deeplim.parallel import in_threads
-from deeplim.paths import Paths, check_layers
+from deeplim.paths import Paths, check_layers, every
 
 BATCH = 256
 """Networks handed to a thread at a time; it changes no number."""
 _EXPLODED = 20.0
 """log V from which an input that has vanished beside another is put down to the other's explosion."""
+_MARKED = 1024
+"""Networks looked at for lost ones at a time, so that doing so takes next to no memory."""
 Progress = Callable[[int], object]
 
 
@@ -51,22 +53,34 @@ def sample(
     chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
     check_reference(inputs)
     check_memory(networks, len(chosen), inputs.count)
-    pairs = inputs.count * (inputs.count - 1) // 2
-    norms = np.empty((networks, len(chosen), inputs.count))
-    gaps = np.empty((networks, len(chosen), pairs))
     run = runner(network, inputs, chosen, precision)
-
-    def batch(begin: int) -> int:
-        part = slice(begin, min(begin + BATCH, networks))
-        run(seed, first + begin, norms[part], gaps[part])
-        return part.stop - part.start
-
-    for finished in in_threads(batch, range(0, networks, BATCH), threads):
-        if progress is not None:
-            progress(finished)
+    norms, gaps = _draw(run, inputs, (networks, len(chosen)), first, seed, threads, progress)
     if isinstance(network, MLP) and chosen[0] == 0:
         norms[:, 0], gaps[:, 0] = inputs.log_norm, np.log(inputs.gap[np.triu_indices(inputs.count, 1)])
     return _as_paths(network, inputs, chosen, norms, gaps)
+
+
+def _draw(
+    run: Run,
+    inputs: Inputs,
+    shape: tuple[int, int],
+    first: int,
+    seed: int,
+    threads: int | None,
+    progress: Progress | None,
+) -> tuple[Float[np.ndarray, "network layer input"], Float[np.ndarray, "network layer pair"]]:
+    norms = np.empty((*shape, inputs.count))
+    gaps = np.empty((*shape, inputs.count * (inputs.count - 1) // 2))
+
+    def batch(begin: int) -> int:
+        part = slice(begin, min(begin + BATCH, shape[0]))
+        run(seed, first + begin, norms[part], gaps[part])
+        return part.stop - part.start
+
+    for finished in in_threads(batch, range(0, shape[0], BATCH), threads):
+        if progress is not None:
+            progress(finished)
+    return norms, gaps
 
 
 def _as_paths(
@@ -76,12 +90,10 @@ def _as_paths(
     norms: Float[np.ndarray, "network layer input"],
     gaps: Float[np.ndarray, "network layer pair"],
 ) -> Paths:
-    # Differences to input 0 no longer hold an input beside another whose norm has exploded: the explosion lost it.
-    largest = norms.max(axis=2, keepdims=True)
-    lost = np.isneginf(norms).any(axis=2, keepdims=True) & (largest > _EXPLODED)
-    norms[lost & (norms == largest)] = np.inf
-    alive = np.isfinite(norms).all(axis=2) & ~np.isnan(gaps).any(axis=2)
-    gaps[~alive] = np.nan
+    alive = np.empty(norms.shape[:2], dtype=bool)
+    for begin in range(0, len(norms), _MARKED):
+        part = slice(begin, begin + _MARKED)
+        alive[part] = _mark_lost(norms[part], gaps[part])
     return Paths(
         log_norm=norms,
         log_gap=gaps,
@@ -93,3 +105,20 @@ def _as_paths(
         width=network.width,
         depth=network.depth,
     )
+
+
+def _mark_lost(
+    norms: Float[np.ndarray, "network layer input"], gaps: Float[np.ndarray, "network layer pair"]
+) -> Bool[np.ndarray, "network layer"]:
+    """Mark lost networks in norms and gaps, and return which are alive.
+
+    Differences to input 0 no longer hold an input beside another whose norm has exploded: the explosion lost it.
+    """
+    alive = every(np.isfinite(norms)) & every(~np.isnan(gaps))
+    if not alive.all():
+        rows = norms[~alive]
+        largest = rows.max(axis=1, keepdims=True)
+        hidden = np.isneginf(rows).any(axis=1, keepdims=True) & (largest > _EXPLODED)
+        rows[hidden & (rows == largest)] = np.inf
+        norms[~alive], gaps[~alive] = rows, np.nan
+    return alive
