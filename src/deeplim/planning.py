@@ -1,7 +1,6 @@
 """Plans: how long a large run will take and how much memory, from a short calibration on the machine it will run on."""
 
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -229,16 +228,25 @@ def _duration(seconds: float) -> str:
 
 def resident_memory() -> int:
     """Return the bytes of memory that the process has now, or where the system does not say so, has had at most."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return peak_memory()
+    return _kernel_says("VmRSS") or peak_memory()
 
 
 def peak_memory() -> int:
     """Return the most bytes of memory that the process has had; 0 where the system does not say."""
+    # Linux counts what the parent held in ru_maxrss.
+    if found := _kernel_says("VmHWM"):
+        return found
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows
         return 0
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _kernel_says(name: str) -> int:
+    """A number of bytes from Linux's account of the process; 0 elsewhere."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else []:
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
