@@ -13,20 +13,8 @@ import math
 
 import numpy as np
 
-from deeplim.simd.lanes import (
-    absolute,
-    constant,
-    exponent_of_two,
-    fma,
-    inline,
-    maximum,
-    minimum,
-    negate_odd,
-    polynomial,
-    remainder,
-    select,
-    with_sign,
-)
+from deeplim.simd.coefficients import constant, exponent_of_two, negate_odd, polynomial, remainder
+from deeplim.simd.lanes import absolute, fma, inline, maximum, minimum, select, with_sign
 
 
 def _parts(c):

@@ -62,7 +62,8 @@ class _BufferModel(models.PrimitiveModel):
         super().__init__(manager, buffer, buffer.lanes.vector.as_pointer())
 
 
-def _named(function, name, sentence, literal=False):
+def named(function, name, sentence, literal=False):
+    """Make an intrinsic of a typing function, with a name and a docstring."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = sentence
     return intrinsic(prefer_literal=literal)(function)
@@ -144,7 +145,8 @@ def select(typing, condition, yes, no):
     return lanes(condition, yes, no), lower
 
 
-def _llvm_call(builder, name, lanes, arguments):
+def llvm_call(builder, name, lanes, arguments):
+    """Call LLVM's own operation of this name on Lanes."""
     letter = "f" if isinstance(lanes.element, types.Float) else "i"
     kind = f"v{COUNT}{letter}{lanes.element.bitwidth}"
     signature = ir.FunctionType(lanes.vector, [lanes.vector] * len(arguments))
@@ -158,93 +160,19 @@ def fma(typing, a, b, c):
     lanes = _lanes_among((a, b, c))
 
     def lower(context, builder, sig, args):
-        return _llvm_call(builder, "fma", lanes, _spread_all(context, builder, sig, args, lanes))
+        return llvm_call(builder, "fma", lanes, _spread_all(context, builder, sig, args, lanes))
 
     return lanes(a, b, c), lower
-
-
-def _constants(lanes, single, double):
-    return [ir.Constant(lanes.vector, [float(c)] * COUNT) for c in (single if lanes == FLOAT32 else double)]
-
-
-def constant(name, sentence, single, double):
-    """Return a function that gives a constant in every lane, in the precision of its argument."""
-
-    def repeat(typing, x):
-        return x(x), lambda context, builder, sig, args: _constants(x, [single], [double])[0]
-
-    return _named(repeat, name, sentence)
-
-
-def polynomial(name, sentence, single, double):
-    """Return a function of Lanes: the polynomial with these coefficients, lowest degree first, for each precision."""
-
-    def evaluate(typing, x):
-        def lower(context, builder, sig, args):
-            *rest, total = _constants(x, single, double)
-            for coefficient in reversed(rest):
-                total = _llvm_call(builder, "fma", x, [total, args[0], coefficient])
-            return total
-
-        return x(x), lower
-
-    return _named(evaluate, name, sentence)
-
-
-def remainder(name, sentence, single, double):
-    """Return a function of x and k: x - k c, one rounding to a part of c, which come largest first for each precision.
-
-    A product of whole k and the first part cancels against x without rounding.
-    """
-
-    def reduce(typing, x, k):
-        def lower(context, builder, sig, args):
-            rest, times = args
-            for part in _constants(x, [-c for c in single], [-c for c in double]):
-                rest = _llvm_call(builder, "fma", x, [times, part, rest])
-            return rest
-
-        return x(x, k), lower
-
-    return _named(reduce, name, sentence)
-
-
-def _last_bits(builder, lanes, value, place):
-    """The bits of a number moved up until the last stands at a place, and their type."""
-    bits = ir.VectorType(ir.IntType(lanes.element.bitwidth), COUNT)
-    return builder.shl(builder.bitcast(value, bits), ir.Constant(bits, [place] * COUNT)), bits
-
-
-@intrinsic
-def exponent_of_two(typing, whole):
-    """2^k for whole = 1.5 2^m + b + k, with m the bits of the mantissa and b the bias of the exponent."""
-
-    def lower(context, builder, sig, args):
-        moved, _ = _last_bits(builder, whole, args[0], 23 if whole == FLOAT32 else 52)
-        return builder.bitcast(moved, whole.vector)
-
-    return whole(whole), lower
-
-
-@intrinsic
-def negate_odd(typing, a, whole):
-    """(-1)^k a for whole = 1.5 2^m + k, with m the bits of the mantissa."""
-
-    def lower(context, builder, sig, args):
-        moved, bits = _last_bits(builder, a, args[1], a.element.bitwidth - 1)
-        return builder.bitcast(builder.xor(builder.bitcast(args[0], bits), moved), a.vector)
-
-    return a(a, whole), lower
 
 
 def _of_each(name, operation, sentence):
     def apply(typing, a):
         def lower(context, builder, sig, args):
-            return _llvm_call(builder, operation, a, args)
+            return llvm_call(builder, operation, a, args)
 
         return a(a), lower
 
-    return _named(apply, name, sentence)
+    return named(apply, name, sentence)
 
 
 sqrt = _of_each("sqrt", "sqrt", "The square root of each lane.")
@@ -259,7 +187,7 @@ def with_sign(typing, a, b):
     lanes = _lanes_among((a, b))
 
     def lower(context, builder, sig, args):
-        return _llvm_call(builder, "copysign", lanes, _spread_all(context, builder, sig, args, lanes))
+        return llvm_call(builder, "copysign", lanes, _spread_all(context, builder, sig, args, lanes))
 
     return lanes(a, b), lower
 
@@ -274,7 +202,7 @@ def _choice(name, order, sentence):
 
         return lanes(a, b), lower
 
-    return _named(choose, name, f"{sentence} of two numbers in each lane; the second where either is NaN.")
+    return named(choose, name, f"{sentence} of two numbers in each lane; the second where either is NaN.")
 
 
 maximum = _choice("maximum", ">", "The larger")
@@ -288,7 +216,7 @@ def _conversion(name, target, instruction, sentence):
 
         return target(a), lower
 
-    return _named(convert, name, sentence)
+    return named(convert, name, sentence)
 
 
 signed_to_float = _conversion("signed_to_float", FLOAT32, "sitofp", "The float nearest a signed 32-bit integer.")
@@ -359,7 +287,7 @@ def _buffer(name, lanes):
         return Buffer(lanes)(count), lower
 
     sentence = f"A buffer of a literal number of {lanes.name} on the stack."
-    return _named(allocate, name, sentence, literal=True)
+    return named(allocate, name, sentence, literal=True)
 
 
 single_buffer = _buffer("single_buffer", FLOAT32)

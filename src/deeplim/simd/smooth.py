@@ -23,6 +23,7 @@ from numba import types
 from numba.extending import overload
 from numpy.polynomial.hermite import herm2poly
 
+from deeplim.simd.coefficients import constant, polynomial
 from deeplim.simd.elementary import (
     cosine,
     decay,
@@ -32,7 +33,7 @@ from deeplim.simd.elementary import (
     sine,
     sine_rate,
 )
-from deeplim.simd.lanes import absolute, constant, fma, inline, maximum, minimum, polynomial, select, with_sign
+from deeplim.simd.lanes import absolute, fma, inline, maximum, minimum, select, with_sign
 
 _zero = constant("_zero", "0.", 0.0, 0.0)
 _near = constant("_near", "Below it the series of five terms is as precise as a plain difference.", 0.75, 0.125)
