@@ -133,13 +133,14 @@ def climb(
     seed: int = 0,
     layers: Sequence[int] | None = None,
     pair: tuple[int, int] = (0, 1),
+    device: str = "cpu",
     progress: Callable[[str], object] | None = None,
     drawn: Callable[[int], object] | None = None,
 ) -> Ladder:
     """Return the network's covariances on every rung; exact networks only when ``networks`` is positive.
 
     ``progress`` is called with a few words before each step, ``drawn`` with the exact networks finished at a time. The
-    limits use seed + 1, so that no limit shares random numbers with the networks.
+    limits use seed + 1, so that no limit shares random numbers with the networks. ``device`` is that of ``simulate``.
     """
     seed = check_seed(seed)
     chosen = check_layers(layers, network.depth)
@@ -150,7 +151,8 @@ def climb(
     if networks:
         if progress is not None:
             progress(f"exact networks of {network}")
-        rungs["exact"] = chain.sample(network, inputs, networks=networks, seed=seed, layers=chosen, progress=drawn)
+        drawing: dict[str, Any] = {"networks": networks, "device": device, "progress": drawn}
+        rungs["exact"] = chain.sample(network, inputs, seed=seed, layers=chosen, **drawing)
     asked = {"samples": samples, "seed": seed + 1, "layers": chosen}
     failed = _sample_limits(found, inputs, pair, rungs, asked, progress)
     return Ladder(

@@ -9,6 +9,7 @@ import click
 from deeplim.cli.options import (
     EXAMPLE_NETWORK,
     NETWORK_OPTIONS,
+    device_option,
     ensemble_options,
     example,
     input_options,
@@ -51,6 +52,7 @@ def climb_ladder(options: dict[str, Any]) -> "Ladder":
 @samples_option
 @layers_option
 @seed_option
+@device_option
 @json_option
 def predict(as_json: bool, **options: Any) -> None:
     """What every limit that applies says of a network's covariances along depth."""
@@ -67,6 +69,7 @@ def predict(as_json: bool, **options: Any) -> None:
 @networks_option(10_000)
 @layers_option
 @seed_option
+@device_option
 @click.option("--threads", type=int, help="Threads; they change no number.  [default: all cores]")
 @click.option(
     "--precision",
@@ -116,6 +119,7 @@ def _print_plan(
     """What the run would take, instead of running it."""
     from deeplim.planning import plan
 
+    refuse("with --plan, which plans for the processor", ("device",))
     chosen = {name: options[name] for name in ("networks", "layers", "threads", "precision")}
     found = plan(network, inputs, output=output, **chosen)
     if as_json:
@@ -149,7 +153,9 @@ def compare(
     if saved:
         from deeplim.paths import Paths
 
-        refuse("with saved paths", (*NETWORK_OPTIONS, "spec", "correlation", "path", "layers", "seed", "name"))
+        refuse(
+            "with saved paths", (*NETWORK_OPTIONS, "spec", "correlation", "path", "layers", "seed", "name", "device")
+        )
         if len(saved) != 2:
             raise InputError(f"paths from {len(saved)} file(s) were given; give two files, or none and a network.")
         observed, predicted = (Paths.load(path) for path in saved)
@@ -169,7 +175,7 @@ def _compare_routes(other: str, options: dict[str, Any], as_json: bool) -> None:
     """Both networks against the ODE they share, and the fitted rates."""
     from deeplim.routes import compare_routes
 
-    refuse("with --with, which chooses sizes and samples itself", ("networks", "samples", "layers", "name"))
+    refuse("with --with, which chooses sizes and samples itself", ("networks", "samples", "layers", "name", "device"))
     networks = read_network(options), load_network(other)
     inputs, pair = read_inputs(options)
     with progress(0) as step:
@@ -192,7 +198,8 @@ def _observe_and_predict(name: str | None, options: dict[str, Any]) -> tuple:
     chosen = {key: options[key] for key in ("seed", "layers")}
     with progress(options["networks"]) as step:
         step(f"exact networks of {network}")
-        observed = draw(network, inputs, networks=options["networks"], progress=step, **chosen)
+        drawing = {"networks": options["networks"], "device": options["device"], "progress": step}
+        observed = draw(network, inputs, **drawing, **chosen)
         step(f"limit {limit.name}")
         chosen["seed"] += 1
         return observed, limit.sample(inputs, samples=options["samples"], **chosen), pair

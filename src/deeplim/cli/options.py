@@ -84,6 +84,13 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True)
 samples_option = click.option(
     "--samples", type=int, default=10_000, show_default=True, help="Sample paths of a random limit."
 )
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where exact networks are drawn; cuda is an NVIDIA GPU, auto one where it is there and pays.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
@@ -94,7 +101,13 @@ def networks_option(default: int) -> Callable:
 
 
 ensemble_options = options(
-    network_options, input_options, networks_option(10_000), samples_option, layers_option, seed_option
+    network_options,
+    input_options,
+    networks_option(10_000),
+    samples_option,
+    layers_option,
+    seed_option,
+    device_option,
 )
 
 _SPELLED = {"spec": "network", "path": "inputs", "name": "limit", "formats": "format"}

@@ -1,13 +1,15 @@
 """Exact finite networks: ensembles of MLPs and ResNets at initialization, drawn without their weight matrices."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_memory, check_seed
-from deeplim.finite.runners import Precision, Run, runner
+from deeplim.finite import device as devices
+from deeplim.finite.runners import Precision, runner
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.normalization import check_normalization
 from deeplim.parallel import in_threads
@@ -32,6 +34,7 @@ def sample(
     layers: Sequence[int] | None = None,
     threads: int | None = None,
     precision: Precision = "auto",
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Paths:
     """Return the covariances of networks first, first + 1, ... of a seed, ``networks`` of them, at the chosen layers.
@@ -45,7 +48,8 @@ def sample(
     are refused: put one of them first. For a function of yours, and in a normalized ResNet, a gap below 1e-14 times
     the squared relative difference of the two norms counts as parallel. An input that rmsnorm or layernorm leaves 0 / 0
     is dead, and so is its network. ``progress`` is called with the number of networks in each finished batch.
-    InputError for counts, seeds or layers out of range, an unknown precision, and batchnorm over one input.
+    device: 'cpu', 'cuda' (an NVIDIA GPU) or 'auto' (a GPU where there is one and the run is long), the same law each.
+    InputError for counts, seeds or layers out of range, an unknown precision, batchnorm over one input, and no device.
     """
     check_inputs(inputs)
     check_normalization(network, inputs)
@@ -53,19 +57,23 @@ def sample(
     chosen = np.array(check_layers(layers, network.depth), dtype=np.int64)
     check_reference(inputs)
     check_memory(networks, len(chosen), inputs.count)
-    run = runner(network, inputs, chosen, precision)
-    norms, gaps = _draw(run, inputs, (networks, len(chosen)), first, seed, threads, progress)
+    where = devices.choose(device, network, inputs, networks)
+    if where == "cuda":
+        (run, size), threads = devices.cuda_runner(network, inputs, chosen, precision), 1
+    else:
+        run, size = runner(network, inputs, chosen, precision), BATCH
+    norms, gaps = _draw(partial(run, seed), inputs, (networks, len(chosen)), first, size, threads, progress)
     if isinstance(network, MLP) and chosen[0] == 0:
         norms[:, 0], gaps[:, 0] = inputs.log_norm, np.log(inputs.gap[np.triu_indices(inputs.count, 1)])
-    return _as_paths(network, inputs, chosen, norms, gaps)
+    return _as_paths(network, inputs, chosen, norms, gaps, where)
 
 
 def _draw(
-    run: Run,
+    run: Callable[..., None],
     inputs: Inputs,
     shape: tuple[int, int],
     first: int,
-    seed: int,
+    size: int,
     threads: int | None,
     progress: Progress | None,
 ) -> tuple[Float[np.ndarray, "network layer input"], Float[np.ndarray, "network layer pair"]]:
@@ -73,11 +81,11 @@ def _draw(
     gaps = np.empty((*shape, inputs.count * (inputs.count - 1) // 2))
 
     def batch(begin: int) -> int:
-        part = slice(begin, min(begin + BATCH, shape[0]))
-        run(seed, first + begin, norms[part], gaps[part])
+        part = slice(begin, min(begin + size, shape[0]))
+        run(first + begin, norms[part], gaps[part])
         return part.stop - part.start
 
-    for finished in in_threads(batch, range(0, shape[0], BATCH), threads):
+    for finished in in_threads(batch, range(0, shape[0], size), threads):
         if progress is not None:
             progress(finished)
     return norms, gaps
@@ -89,6 +97,7 @@ def _as_paths(
     layers: np.ndarray,
     norms: Float[np.ndarray, "network layer input"],
     gaps: Float[np.ndarray, "network layer pair"],
+    where: str,
 ) -> Paths:
     alive = np.empty(norms.shape[:2], dtype=bool)
     for begin in range(0, len(norms), _MARKED):
@@ -101,7 +110,7 @@ def _as_paths(
         time=layers.astype(float),
         clock="layer",
         names=inputs.names,
-        source=f"exact networks: {network}",
+        source=f"exact networks{'' if where == 'cpu' else f' on {where}'}: {network}",
         width=network.width,
         depth=network.depth,
     )

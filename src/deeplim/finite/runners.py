@@ -30,7 +30,7 @@ def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Prec
     """Return what draws networks of a seed; InputError for a precision that there is not."""
     if precision not in ("auto", "double"):
         raise InputError(f"the precision {precision!r} was asked for; choose 'auto' or 'double'.")
-    if _row_by_row(network):
+    if row_by_row(network):
         from deeplim.finite.rowwise import run_rows
 
         return lambda seed, first, norms, gaps: run_rows(network, inputs, layers, seed, first, norms, gaps)
@@ -42,12 +42,12 @@ def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Prec
         run = _fused(network, inputs, layers, single)
         if single and not network.homogeneous:
             run = _again_where_coarse(run, _fused(network, inputs, layers, False))
-    return _with_unit_norms(run) if network.normalization == "rmsnorm" else run
+    return with_unit_norms(run) if network.normalization == "rmsnorm" else run
 
 
 def how_computed(network: Network) -> str:
     """Return how layers are computed: 'slopes', 'vector code', 'compiled by Numba' or 'vectorised NumPy'."""
-    if _row_by_row(network):
+    if row_by_row(network):
         return "vectorised NumPy"
     if network.homogeneous:
         return "slopes"
@@ -89,7 +89,7 @@ def _named(network: Network) -> str | None:
     return activation.vector_name if isinstance(activation, Elementwise | Shaped) else None
 
 
-def _row_by_row(network: Network) -> bool:
+def row_by_row(network: Network) -> bool:
     """Whether NumPy computes the network: the fused kernel knows no normalization, and only functions that compile."""
     if _only_norms_change(network):
         return False
@@ -111,12 +111,14 @@ def _only_norms_change(network: Network) -> bool:
     )
 
 
-def _with_unit_norms(run: Run) -> Run:
-    def with_unit_norms(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
+def with_unit_norms(run: Run) -> Run:
+    """Return the same, the log norm of every living input then set to 0."""
+
+    def run_and_forget(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         run(seed, first, norms, gaps)
         norms[~np.isneginf(norms)] = 0.0
 
-    return with_unit_norms
+    return run_and_forget
 
 
 def _again_where_coarse(run: Run, precise: Run) -> Run:
@@ -154,7 +156,7 @@ def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Run:
         if inputs.count == 1
         else (pair.pair_mlp, pair.room, np.float32)
     )
-    slopes, steepest = _scaled_slopes(network, precision)
+    slopes, steepest = scaled_slopes(network, precision)
     scale = network.gain * steepest**2 / network.width
     begin = start(inputs, unit_norm=True)
 
@@ -165,7 +167,7 @@ def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Run:
     return run
 
 
-def _scaled_slopes(network: Network, precision: type) -> tuple[tuple[Any, ...], float]:
+def scaled_slopes(network: Network, precision: type) -> tuple[tuple[Any, ...], float]:
     """Slopes divided by the steepest, so that no row leaves single precision's range, and the steepest."""
     steepest = max(map(abs, network.slopes))
     return tuple(precision(slope / steepest) for slope in network.slopes), steepest
@@ -174,7 +176,7 @@ def _scaled_slopes(network: Network, precision: type) -> tuple[tuple[Any, ...], 
 def _activation(network: Network, precision: type) -> tuple[Any, bool, tuple[Any, ...], float]:
     """What ``compile_kernels`` takes for phi and shaped, the parameters its kernels take, and a factor left out."""
     if network.homogeneous:
-        slopes, steepest = _scaled_slopes(network, precision)
+        slopes, steepest = scaled_slopes(network, precision)
         return None, False, slopes, steepest
     activation, name = cast(Elementwise | Shaped, network.activation), _named(network)
     if name is None or isinstance(activation, Elementwise):

@@ -22,6 +22,7 @@ from deeplim.simd.lanes import (
 )
 
 _u32, _f32 = np.uint32, np.float32
+_MINUS_TWO_LOG_TWO = np.float32(-2 * np.log(2.0))
 _ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1/2)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -122,7 +123,7 @@ def two_normals(s0, s1, s2, s3):
     """Two independent standard normals a lane, and the next state."""
     radius_bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
     angle_bits, s0, s1, s2, s3 = next_bits(s0, s1, s2, s3)
-    radius = sqrt(log2_uniform(radius_bits) * _f32(-2 * np.log(2.0)))
+    radius = sqrt(log2_uniform(radius_bits) * _MINUS_TWO_LOG_TWO)
     # The bit that the radius leaves takes the half turn to the whole.
     radius = as_float(as_bits(radius) ^ (radius_bits << _u32(31)))
     cosine, sine = half_turn(angle_bits)
