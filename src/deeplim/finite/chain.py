@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.activations import Elementwise, Shaped
-from deeplim.architecture import MLP, Network
+from deeplim.architecture import MLP, Network, ResNet
 from deeplim.checks import check_count, check_memory, check_seed
-from deeplim.finite.start import start
+from deeplim.finite.start import scale_free, start
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.loading import load_function
 from deeplim.normalization import check_normalization
@@ -119,15 +119,16 @@ def _runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..
         from deeplim.finite.rowwise import run_rows
 
         return lambda seed, first, norms, gaps: run_rows(network, inputs, layers, seed, first, norms, gaps)
-    run = _fused_runner(network, inputs, layers)
-    return _with_unit_norms(run) if network.normalization == "rmsnorm" else run
+    if _only_norms_change(network):
+        return _with_unit_norms(_fused_runner(network, inputs, layers))
+    if network.normalization != "none":
+        return _normalized_runner(network, inputs, layers)
+    return _fused_runner(network, inputs, layers)
 
 
 def _row_by_row(network: Network) -> bool:
-    """Whether NumPy computes the network: the fused kernel knows no normalization, and only functions that compile."""
-    if _only_norms_change(network):
-        return False
-    return network.normalization != "none" or not (network.homogeneous or compiled_function(network) is not None)
+    """Whether NumPy computes the network: the fused kernels know only slopes and functions that Numba compiles."""
+    return not (network.homogeneous or compiled_function(network) is not None)
 
 
 def _only_norms_change(network: Network) -> bool:
@@ -180,6 +181,25 @@ def _fused_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Calla
         else:
             resnet(*arguments, skip / largest, branch / largest)
             norms += 2 * np.log(largest) * layers[:, None]
+
+    return run
+
+
+def _normalized_runner(network: Network, inputs: Inputs, layers: np.ndarray) -> Callable[..., None]:
+    from deeplim.finite.normalized import compile_kernel, kinds, scales, workspace
+    from deeplim.simd.lanes import COUNT
+
+    residual = isinstance(network, ResNet)
+    slopes = network.slopes if network.homogeneous else (0.0, 0.0)
+    begin = start(inputs, unit_norm=scale_free(network))
+    kernel = compile_kernel(compiled_function(network))
+    places, over_neurons = kinds(network), network.normalization != "batchnorm"
+
+    def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
+        states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
+        layer, room = workspace(inputs.count, network.width, residual=residual, over_neurons=over_neurons)
+        arguments = (states, network.width, network.gain, slopes, begin, layer, room, layers, norms, gaps)
+        kernel(*arguments, places, residual, *scales(network))
 
     return run
 
