@@ -1,8 +1,9 @@
 """The normalizations of rows in difference coordinates, for sixteen networks at a time.
 
-RMSNorm and LayerNorm go over the neurons of an input. In difference coordinates they are a linear change of every row,
-x_0 <- stretch_0 (x_0 - mean_0), x_a <- stretch_a (x_a - mean_a - tilt_a (x_0 - mean_0)), which moments of the rows give.
-BatchNorm goes over the inputs of a neuron, so it is a function of one row. Formulas: ``deeplim.differences``.
+RMSNorm and LayerNorm go over the neurons of an input. In difference coordinates they change every row linearly, by
+moments of all the rows: x_0 <- stretch_0 (x_0 - mean_0), x_a <- stretch_a (x_a - mean_a - tilt_a (x_0 - mean_0)).
+BatchNorm goes over the inputs of a neuron, so it is a function of one row. ``deeplim.differences`` does the same in
+NumPy.
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ _ROUNDING = 1e-28
 @inline
 def over_neurons(kind):
     """Whether a normalization needs all neurons before it can change one."""
-    return kind == RMSNORM or kind == LAYERNORM
+    return kind in (RMSNORM, LAYERNORM)
 
 
 @inline
@@ -125,9 +126,10 @@ def _vanished(square, least):
 def find_change(m, n, centred, rows, size, change, moments, lost):
     """Find RMSNorm of n rows, or LayerNorm (centred), as a change of the rows; mark in ``lost`` networks with 0 / 0.
 
-    rows: those missing from the last tile are zero, and the change leaves them so. size: r_a. change: m means, m tilts and
-    m stretches. With sigma_a^2 = |z^a|^2 / n = sigma_0^2 + r_a q_a, q_a = (2 <z^0, x^a> + r_a |x^a|^2) / n, the difference
-    of z^a / sigma_a and z^0 / sigma_0 is r_a (x^a - z^0 q_a / (sigma_0 (sigma_0 + sigma_a))) / sigma_a: nothing cancels.
+    rows: those missing from the last tile are zero, and the change leaves them so. size: r_a. change: m means, m tilts
+    and m stretches. With sigma_a^2 = |z^a|^2 / n = sigma_0^2 + r_a q_a, q_a = (2 <z^0, x^a> + r_a |x^a|^2) / n, the
+    difference of z^a / sigma_a and z^0 / sigma_0 is r_a (x^a - z^0 q_a / (sigma_0 (sigma_0 + sigma_a))) / sigma_a:
+    nothing cancels. Means are taken off before squares are summed, so that a mean however large costs no digits.
     """
     for a in range(m):
         store(change, a, spread(0.0))
@@ -140,7 +142,9 @@ def find_change(m, n, centred, rows, size, change, moments, lost):
     gone = _vanished(first, _ROUNDING * (first + load(change, 0) * load(change, 0)))
     for a in range(1, m):
         r = load(size, a)
-        gone = maximum(gone, _vanished(load(moments, 3 * a + 2), _ROUNDING * (first + r * r * load(moments, 3 * a + 1))))
+        gone = maximum(
+            gone, _vanished(load(moments, 3 * a + 2), _ROUNDING * (first + r * r * load(moments, 3 * a + 1)))
+        )
     store(lost, 0, maximum(load(lost, 0), gone))
     # A lost network's rows stay finite until it is taken to zero.
     sigma = sqrt(select(gone > 0.0, spread(1.0), first))
@@ -176,7 +180,7 @@ def find_ratios(m, log_size, ratio):
 
 @piece
 def over_inputs(m, ratio, tile):
-    """BatchNorm: z^a less its mean over a depends on the differences alone; a neuron the same for all inputs gives 0."""
+    """BatchNorm: z^a less its mean over a depends on the differences alone; a neuron with none of them gives 0."""
     for t in range(ROWS):
         mean = spread(0.0)
         for a in range(1, m):

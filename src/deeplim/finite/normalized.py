@@ -1,9 +1,10 @@
 """The exact chain of normalized networks, sixteen at a time: rows drawn, kept where all must be known, and changed.
 
-RMSNorm and LayerNorm need all rows of a layer before the first can be changed, so the n x m numbers are kept, and moments
-are summed over them in a pass of its own; BatchNorm changes a row where it is. An MLP's layer is a branch whose rows are
-drawn from the layer's covariance. A ResNet's block is a branch whose rows are those kept, and a sum in which the branch's
-noise is drawn from its covariance and added to them. All is in double precision.
+A layer is made of halves that have one form, N(f(N(rows))). In an MLP's only half rows are drawn from the covariance of
+the layer, and f is the activation. A ResNet's block has two: in its branch the rows are those kept; in its sum they are
+noise, drawn from the branch's covariance, and f adds them to the rows kept. RMSNorm and LayerNorm need all rows before
+the first can be changed: the n x m numbers are stored, moments summed over them, and the change made as they are read
+again. BatchNorm changes a row where it is. All is in double precision.
 """
 
 from collections.abc import Callable
@@ -21,10 +22,10 @@ from deeplim.finite.normalizations import (
     LAYERNORM,
     NONE,
     changed,
+    exponentiate,
     find_change,
     find_ratios,
     over_inputs,
-    exponentiate,
     over_neurons,
     plus,
     put,
@@ -45,7 +46,7 @@ from deeplim.finite.rows import (
     four,
     put_four,
 )
-from deeplim.simd.exponentials import exp, log
+from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, aligned, any_lane, inline, load, maximum, piece, select, spread, sqrt, store
 from deeplim.simd.streams import pause, resume
 
@@ -53,15 +54,7 @@ _TOGETHER = 64
 """Neurons whose rows are drawn together where nothing needs all of them."""
 _SMALLEST_SIZE = 1e-280
 _COLLAPSED = 1e-14
-
-
-def scales(network: Network) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the sign and the logarithm of the size of a ResNet's skip and branch scales."""
-    found = (network.skip_scale, network.branch_scale) if isinstance(network, ResNet) else (0.0, 1.0)
-    skip, branch = ((float(np.sign(scale)), float(np.log(abs(scale))) if scale else -np.inf) for scale in found)
-    return skip, branch
-
-
+"""A square that is this part of what it is the difference of is 0 up to rounding."""
 _PLACES = ("before-activation", "after-activation", "before-sum", "after-sum")
 
 
@@ -71,9 +64,16 @@ def kinds(network: Network) -> tuple[int, int, int, int]:
     return found[0], found[1], found[2], found[3]
 
 
+def scales(network: Network) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the sign and the logarithm of the size of a ResNet's skip and branch scales."""
+    found = (network.skip_scale, network.branch_scale) if isinstance(network, ResNet) else (0.0, 1.0)
+    skip, branch = ((float(np.sign(scale)), float(np.log(abs(scale))) if scale else -np.inf) for scale in found)
+    return skip, branch
+
+
 class Layer(NamedTuple):
-    """A layer of sixteen networks, sixteen numbers to an entry: its covariance as in ``deeplim.differences``, matrix and
-    log_size, and what ``record`` needs with it.
+    """A layer of sixteen networks, sixteen numbers to an entry: matrix and log_size, its covariance as in
+    ``deeplim.differences``, and what ``record`` needs with them.
     """
 
     matrix: np.ndarray
@@ -90,9 +90,9 @@ class Layer(NamedTuple):
 class Room(NamedTuple):
     """What the next layer is made in: double precision but for ``bits``, the random streams.
 
-    drawn_matrix, drawn_log_size, factor: the covariance that rows are drawn from. rows: those drawn or activated; kept: a
-    ResNet's own, with the sizes kept_log_size. fate: whether a normalization has just met 0 / 0, whether the network is
-    lost, whether it has exploded.
+    drawn_matrix, drawn_log_size, factor: the covariance that rows are drawn from. rows: those drawn or activated.
+    kept: a ResNet's own, whose sizes are kept_log_size. log_size, size, ratio: sizes of the rows on their way through a
+    half. fate: whether a normalization has just met 0 / 0, whether the network is lost, whether it has exploded; 1 or 0.
     """
 
     drawn_matrix: np.ndarray
@@ -239,9 +239,9 @@ def _plan_sum(m, before, after, skip, branch, now_log_size, w):
 
 @piece
 def _half_layer(m, n, activate, slopes, drawn, summing, before, after, w):
-    """Take rows, drawn or kept, to N(f(N(rows))) and sum their Gram matrix; f: the activation, or the sum with those kept.
+    """Sum the Gram matrix of N(f(N(rows))), rows drawn or kept; f: the activation, or the sum with the rows kept.
 
-    What the plan has left in w.log_size, w.size and w.ratio are the sizes on the way.
+    The sum becomes the rows kept. The sizes on the way are planned before.
     """
     clear(m * (m + 1) // 2, w.gram)
     into = w.kept if summing else w.rows
@@ -281,7 +281,8 @@ def _half_layer(m, n, activate, slopes, drawn, summing, before, after, w):
         find_change(m, n, after == LAYERNORM, into, w.size, w.change, w.moments, w.fate)
         for place in range(0, -(-n // ROWS) * m, m):
             changed(m, into, place, w.change, w.row)
-            put(m, w.row, into, place)
+            if summing:
+                put(m, w.row, into, place)
             add_products(m, w.row, w.gram)
 
 
@@ -295,16 +296,17 @@ def _vanished(m, matrix, log_size, size):
         r = load(size, a)
         square = first + r * (2.0 * load(matrix, corner(a, 0)) + r)
         least = select(_COLLAPSED * (first + r * r) < square, least, spread(0.0))
-    return select(0.0 < least, spread(0.0), spread(1.0))
+    return select(least > 0.0, spread(0.0), spread(1.0))
 
 
 @piece
-def _settle(m, residual, matrix, log_size, size, fate, kept):
+def _settle(m, residual, drawn_matrix, matrix, log_size, size, fate, kept):
     """Mark networks that are lost or have exploded, and take them to zero, so that no NaN is met again."""
-    finite = load(matrix, 0) < np.inf
+    blown = spread(0.0)
     for at in range(m * (m + 1) // 2):
-        finite = finite & (maximum(load(matrix, at), 0.0 - load(matrix, at)) < np.inf)
-    blown = select(finite, spread(0.0), spread(1.0))
+        # x - x is 0 for finite x and NaN for others.
+        off = load(matrix, at) - load(matrix, at) + (load(drawn_matrix, at) - load(drawn_matrix, at))
+        blown = select(off < 1.0, blown, spread(1.0))
     lost_now, lost = load(fate, 0), load(fate, 1)
     exploded = maximum(load(fate, 2), select(lost < 1.0, blown, spread(0.0)))
     if not residual:
@@ -314,7 +316,7 @@ def _settle(m, residual, matrix, log_size, size, fate, kept):
     store(fate, 0, spread(0.0))
     store(fate, 1, lost)
     store(fate, 2, exploded)
-    gone = 0.0 < lost + exploded
+    gone = lost + exploded > 0.0
     if any_lane(gone):
         for at in range(m * (m + 1) // 2):
             store(matrix, at, select(gone, spread(0.0), load(matrix, at)))
@@ -342,8 +344,8 @@ def compile_kernel(phi: Callable | None) -> Callable:
     """Return the kernel of normalized networks, for slopes (phi None) or for a compiled scalar function.
 
     It takes states (word, network) uint32, n, the gain, the two slopes, the Start, a Layer and a Room, the recorded
-    layers, and norms (network, layer, input) and gaps (network, layer, pair), which it fills; the kinds of normalization
-    at the four places; whether the network is a ResNet; and its ``scales``.
+    layers, and norms (network, layer, input) and gaps (network, layer, pair), which it fills; the ``kinds`` of
+    normalization at the four places; whether the network is a ResNet; and its ``scales``.
     """
     activate = None if phi is None else activation_of(phi)
 
@@ -375,7 +377,7 @@ def compile_kernel(phi: Callable | None) -> Callable:
                     copy(m * (m + 1) // 2, w.drawn_matrix, layer.matrix)
                     copy(m, w.drawn_log_size, layer.log_size)
                 if depth > 0:
-                    _settle(m, residual, layer.matrix, layer.log_size, layer.size, w.fate, w.kept)
+                    _settle(m, residual, w.drawn_matrix, layer.matrix, layer.log_size, layer.size, w.fate, w.kept)
                 if not residual:
                     _factorise(m, layer.matrix, w.factor)
                 if layers[done] == depth:

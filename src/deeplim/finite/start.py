@@ -29,7 +29,7 @@ def start(inputs: Inputs, *, unit_norm: bool) -> Start:
 
 
 def scale_free(network: Network) -> bool:
-    """Return whether the norms of the inputs do not matter past the first layer, because each is divided out by itself."""
+    """Return whether the inputs' norms do not matter past the first layer, because each is divided out by itself."""
     if not isinstance(network, MLP) or network.normalization not in ("rmsnorm", "layernorm"):
         return False
     return network.homogeneous or network.placement == "before-activation"
