@@ -44,14 +44,14 @@ def sample(
     """Return the covariances of networks first, first + 1, ... of a seed, ``networks`` of them, at the chosen layers.
 
     The law is that of the network with its weight matrices, to rounding: for up to two inputs, activations given by
-    slopes, widths of 64 and more and no normalization, rows are in single precision and their sums in double; all is in
-    double precision otherwise. Network i of a seed is always the same one, whatever the number of networks, threads or
-    recorded layers. 1 - rho keeps its relative precision however small it is. With more than two inputs, all are
-    followed through their differences to input 0, and two that are more than 1e9 times closer to each other than to it
-    are refused: put one of them first. For a function of yours, and in a normalized ResNet, a gap below 1e-14 times
-    the squared relative difference of the two norms counts as parallel. An input that rmsnorm or layernorm leaves 0 / 0
-    is dead, and so is its network. ``progress`` is called with the number of networks in each finished batch.
-    InputError for counts, seeds or layers out of range, and for batchnorm over one input.
+    slopes, widths of 64 and more and no normalization (or RMSNorm after the activation of an MLP), rows are in single
+    precision and their sums in double; all is in double precision otherwise. Network i of a seed is always the same
+    one, whatever the number of networks, threads or recorded layers. 1 - rho keeps its relative precision however small
+    it is. With more than two inputs, all are followed through their differences to input 0, and two that are more than
+    1e9 times closer to each other than to it are refused: put one of them first. For a function of yours, and in a
+    normalized ResNet, a gap below 1e-14 times the squared relative difference of the two norms counts as parallel. An
+    input that rmsnorm or layernorm leaves 0 / 0 is dead, and so is its network. ``progress`` is called with the number
+    of networks in each finished batch. InputError for counts, seeds, layers out of range, and batchnorm over one input.
     """
     check_inputs(inputs)
     check_normalization(network, inputs)

@@ -50,7 +50,7 @@ from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, aligned, any_lane, inline, load, maximum, piece, select, spread, sqrt, store
 from deeplim.simd.streams import pause, resume
 
-_TOGETHER = 64
+_TOGETHER = 32
 """Neurons whose rows are drawn together where nothing needs all of them."""
 _SMALLEST_SIZE = 1e-280
 _COLLAPSED = 1e-14
@@ -92,7 +92,7 @@ class Room(NamedTuple):
 
     drawn_matrix, drawn_log_size, factor: the covariance that rows are drawn from. rows: those drawn or activated.
     kept: a ResNet's own, whose sizes are kept_log_size. log_size, size, ratio: sizes of the rows on their way through a
-    half. fate: whether a normalization has just met 0 / 0, whether the network is lost, whether it has exploded; 1 or 0.
+    half. fate, 1 or 0: whether a normalization has just met 0 / 0, whether the network is lost, and has exploded.
     """
 
     drawn_matrix: np.ndarray
@@ -355,10 +355,9 @@ def compile_kernel(phi: Callable | None) -> Callable:
         # No literals: Numba would compile the half layer once for each.
         yes, no = m > 0, m < 0
         for block in range(states.shape[1] // COUNT):
-            first = block * COUNT
+            first, done = block * COUNT, 0
             last = min(first + COUNT, norms.shape[0])
             _restart(m, block, states, start, layer, w)
-            done = 0
             for depth in range(layers[-1] + 1):
                 if depth > 0:
                     copy(m, w.kept_log_size if residual else layer.log_size, w.log_size)

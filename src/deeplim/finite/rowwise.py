@@ -1,4 +1,4 @@
-"""The exact chain in NumPy, a layer at a time: for normalized networks, and for activations Numba cannot compile.
+"""The exact chain in NumPy, a layer at a time: for activations that Numba cannot compile.
 
 A batch of networks at once, each with a NumPy generator of its own keyed by (seed, index); all n rows of a layer at
 once, in the coordinates of ``deeplim.differences``.
