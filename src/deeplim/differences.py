@@ -196,7 +196,7 @@ def _over_neurons(rows: Rows, *, centred: bool) -> tuple[Rows, Bool[np.ndarray, 
     own = np.mean(x * x, axis=2, keepdims=True)
     change = 2 * np.mean(z * x, axis=2, keepdims=True) + r * own
     square = np.mean((z + r * x) ** 2, axis=2, keepdims=True)
-    lost = (first[:, 0, 0] <= _ROUNDING * before) | (square <= _ROUNDING * (first + r * r * own)).any(axis=(1, 2))
+    lost = _vanished(first[:, 0, 0], before) | _vanished(square, first + r * r * own).any(axis=(1, 2))
     safe = lost[:, None, None]
     sigma_0, sigma = np.sqrt(np.where(safe, 1.0, first)), np.sqrt(np.where(safe, 1.0, square))
     out = np.empty_like(values)
@@ -206,6 +206,11 @@ def _over_neurons(rows: Rows, *, centred: bool) -> tuple[Rows, Bool[np.ndarray, 
     left = np.mean(across * across, axis=2, keepdims=True)
     np.divide(across, np.where(left > _COLLAPSED * own, sigma, np.inf), out=out[:, 1:])
     return Rows(out, rows.log_size), lost
+
+
+def _vanished(square: Array, whole: Array) -> Bool[np.ndarray, "..."]:
+    """Whether a square is rounding beside what it is part of; one that has overflowed is not."""
+    return (square <= _ROUNDING * whole) & np.isfinite(whole)
 
 
 def _over_inputs(rows: Rows) -> Rows:

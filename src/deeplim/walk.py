@@ -54,14 +54,16 @@ class Walk:
     def _layer(self) -> None:
         rows, lost = branch(self.network, self._draw(self.state))
         self.state = scaled(measure(rows)[0], self.network.gain)
+        self._explode(self.state)
         if self.network.normalization != "none":
             # Batchnorm would give an input that has died life again.
             self.lost |= lost | (self.state.square_norms() == 0).any(axis=1)
 
     def _block(self, network: ResNet) -> Rows:
         rows, lost = branch(network, self.rows)
-        noise = self._draw(scaled(measure(rows)[0], network.gain))
-        noise = self._normalized("before-sum", noise)
+        covariance = scaled(measure(rows)[0], network.gain)
+        self._explode(covariance)
+        noise = self._normalized("before-sum", self._draw(covariance))
         self.lost |= lost
         return self._normalized("after-sum", add(self.rows, network.skip_scale, noise, network.branch_scale))
 
@@ -77,9 +79,12 @@ class Walk:
     def _rest(self, rows: Rows) -> None:
         self.state, self.rows = measure(rows)
 
+    def _explode(self, covariance: Covariance) -> None:
+        self.exploded |= ~self.lost & ~np.isfinite(covariance.matrix).all(axis=(1, 2))
+
     def _settle(self) -> None:
         """Take networks that have exploded or are lost to zero, so that no NaN is met again."""
-        self.exploded |= ~self.lost & ~np.isfinite(self.state.matrix).all(axis=(1, 2))
+        self._explode(self.state)
         gone = self.exploded | self.lost
         if gone.any():
             self.state.matrix[gone] = 0.0

@@ -16,7 +16,7 @@ from deeplim.finite.runners import (
     Precision,
     Run,
     compiled_function,
-    row_by_row,
+    only_norms_change,
     scaled_slopes,
     with_unit_norms,
 )
@@ -74,8 +74,9 @@ def recipe_of(network: Network, inputs: int, precision: Precision = "auto") -> R
 
 def why_not(network: Network, inputs: Inputs) -> str | None:
     """Return why the GPU's kernels cannot draw a network, in one sentence; None when they can."""
-    if row_by_row(network) or not (network.homogeneous or compiled_function(network)):
-        what = "its activation cannot be compiled" if network.normalization == "none" else "it is normalized"
+    normalized = network.normalization != "none" and not only_norms_change(network)
+    if normalized or not (network.homogeneous or compiled_function(network)):
+        what = "it is normalized" if normalized else "its activation cannot be compiled"
         return f"the kernels for cuda do not draw {network}, because {what}; choose device cpu."
     if inputs.count > MOST_INPUTS:
         return f"the kernels for cuda take up to {MOST_INPUTS} inputs and {inputs.count} were given; choose device cpu."

@@ -1,4 +1,4 @@
-"""The exact chain in NumPy, a layer at a time: for normalized networks, and for activations Numba cannot compile.
+"""The exact chain in NumPy, a layer at a time: for activations that Numba cannot compile.
 
 A batch of networks at once, each with a NumPy generator of its own keyed by (seed, index); all n rows of a layer at
 once, in the coordinates of ``deeplim.differences``.
@@ -7,8 +7,9 @@ once, in the coordinates of ``deeplim.differences``.
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.architecture import MLP, Network
+from deeplim.architecture import Network
 from deeplim.differences import Covariance, Rows, in_coordinates
+from deeplim.finite.start import scale_free
 from deeplim.inputs import Inputs
 from deeplim.walk import Walk
 
@@ -30,20 +31,13 @@ def run_rows(
     One that explodes has infinite norms from there on; one that a normalization loses, because some input is zero in
     every neuron, has norms of 0.
     """
-    norm = np.ones(inputs.count) if _scale_free(network) else np.exp(inputs.log_norm / 2)
+    norm = np.ones(inputs.count) if scale_free(network) else np.exp(inputs.log_norm / 2)
     begin = in_coordinates(norm, inputs.gap)
     together = max(1, _NUMBERS_TOGETHER // (network.width * inputs.count))
     for at in range(0, len(norms), together):
         part = slice(at, min(at + together, len(norms)))
         streams = [np.random.default_rng([seed, first + i]) for i in range(part.start, part.stop)]
         _run(network, begin, streams, layers, norms[part], gaps[part])
-
-
-def _scale_free(network: Network) -> bool:
-    """Whether the norms of the inputs do not matter past the first layer, because each is divided out by itself."""
-    if not isinstance(network, MLP) or network.normalization not in ("rmsnorm", "layernorm"):
-        return False
-    return network.homogeneous or network.placement == "before-activation"
 
 
 def _run(

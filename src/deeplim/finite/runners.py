@@ -7,9 +7,9 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from deeplim.activations import Elementwise, Shaped
-from deeplim.architecture import MLP, Network
+from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError
-from deeplim.finite.start import start
+from deeplim.finite.start import scale_free, start
 from deeplim.inputs import Inputs
 from deeplim.loading import load_function
 from deeplim.simd.streams import stream_states
@@ -34,6 +34,8 @@ def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Prec
         from deeplim.finite.rowwise import run_rows
 
         return lambda seed, first, norms, gaps: run_rows(network, inputs, layers, seed, first, norms, gaps)
+    if network.normalization != "none" and not only_norms_change(network):
+        return _normalized(network, inputs, layers)
     single = precision == "auto" and network.width >= SINGLE_FROM_WIDTH and inputs.count <= SINGLE_UP_TO_INPUTS
     if isinstance(network, MLP) and network.homogeneous and (inputs.count == 1 or (inputs.count == 2 and single)):
         run = _specialised(network, inputs, layers)
@@ -90,15 +92,11 @@ def _named(network: Network) -> str | None:
 
 
 def row_by_row(network: Network) -> bool:
-    """Whether NumPy computes the network: the fused kernel knows no normalization, and only functions that compile."""
-    if _only_norms_change(network):
-        return False
-    if network.normalization != "none":
-        return True
+    """Whether NumPy computes the network: kernels know slopes, named functions, and those that Numba compiles."""
     return not network.homogeneous and _named(network) is None and compiled_function(network) is None
 
 
-def _only_norms_change(network: Network) -> bool:
+def only_norms_change(network: Network) -> bool:
     """Whether the network is the one without normalization but for its norms, which are 1.
 
     RMSNorm divides each input by a number, and a positively homogeneous MLP hands that number on. Before the activation
@@ -183,6 +181,27 @@ def _activation(network: Network, precision: type) -> tuple[Any, bool, tuple[Any
         return name or compiled_function(network), False, (precision(0.0),), 1.0
     s, slope = activation.scale(network.width, network.depth), activation.slope
     return name, True, tuple(precision(value) for value in (s, 1 / s, 1 / slope)), 1.0
+
+
+def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
+    from deeplim.finite.normalized_kernel import compile_kernel, kinds, scales, workspace
+    from deeplim.simd.lanes import COUNT
+
+    residual = isinstance(network, ResNet)
+    phi, shaped, parameters, _ = _activation(network, np.float64)
+    # Not divided by the steepest: behind a normalization nothing would bring that factor back.
+    parameters = network.slopes if network.homogeneous else parameters
+    begin = start(inputs, unit_norm=scale_free(network))
+    kernel = compile_kernel(phi, shaped)
+    places, over_neurons = kinds(network), network.normalization != "batchnorm"
+
+    def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
+        states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
+        layer, room = workspace(inputs.count, network.width, residual=residual, over_neurons=over_neurons)
+        arguments = (states, network.width, network.gain, parameters, begin, layer, room, layers, norms, gaps)
+        kernel(*arguments, places, residual, *scales(network))
+
+    return run
 
 
 def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -> Run:

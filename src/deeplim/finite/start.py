@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from deeplim.architecture import MLP, Network
 from deeplim.differences import in_coordinates
 from deeplim.inputs import Inputs
 
@@ -25,3 +26,10 @@ def start(inputs: Inputs, *, unit_norm: bool) -> Start:
     norm = np.ones(inputs.count) if unit_norm else np.exp(inputs.log_norm / 2)
     found = in_coordinates(norm, inputs.gap)
     return Start(found.matrix[0][np.tril_indices(inputs.count)], found.log_size[0], inputs.log_norm.copy())
+
+
+def scale_free(network: Network) -> bool:
+    """Return whether the inputs' norms do not matter past the first layer, because each is divided out by itself."""
+    if not isinstance(network, MLP) or network.normalization not in ("rmsnorm", "layernorm"):
+        return False
+    return network.homogeneous or network.placement == "before-activation"
