@@ -110,8 +110,8 @@ def diffusion_density(
     ``drift`` is a smooth vectorised function. The grid is found from it. Where it drives X to infinity in finite time
     the end of the grid absorbs, and the mass lost there is the probability of an explosion by that time. ``tolerance``
     bounds the estimated L1 error, which the density carries as ``error``. Below 1e-6 the far tails keep their digits
-    too; from there on a smooth law takes some ten milliseconds. InputError unless time and noise are above 0 and the start
-    is finite; LimitError where the drift is not finite, or no grid of 140,000 points is fine enough.
+    too; from there on a smooth law takes some ten milliseconds. InputError unless time and noise are above 0 and the
+    start is finite; LimitError where the drift is not finite, or no grid of 140,000 points is fine enough.
     """
     point = start if not isinstance(start, Density) else 0.0
     if not (0 < time < np.inf and 0 < noise < np.inf and np.isfinite(point)):
