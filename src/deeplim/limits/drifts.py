@@ -6,10 +6,12 @@ coefficients (or a sum of such Gram matrices), so it keeps correlation matrices 
 steps are divided. ``families`` lists the drifts.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 
-from deeplim.gaussian import nuhat as nuhat_of
+from deeplim.gaussian import nuhat
 from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, QUADRATIC
 from deeplim.simd.lanes import fma, inline, maximum, select, sqrt
 
@@ -22,30 +24,18 @@ _LARGEST_LOG = 600.0
 piece = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
 
-def _turn_series(degree: int) -> tuple[float, ...]:
-    """nuhat / gap^(3/2) on gaps from 0 to 1 as a polynomial in 2 gap - 1, highest power first.
-
-    Of degree 4 it is good to 2e-6, of degree 14 to rounding.
-    """
-    found = np.polynomial.chebyshev.chebinterpolate(lambda y: nuhat_of((1 + y) / 2) / ((1 + y) / 2) ** 1.5, degree)
+def gap_series(function: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[float, ...]:
+    """Return a function of gaps from 0 to 1 as a polynomial in 2 gap - 1, highest power first."""
+    found = np.polynomial.chebyshev.chebinterpolate(lambda y: function((1 + y) / 2), degree)
     return tuple(np.polynomial.chebyshev.cheb2poly(found)[::-1].tolist())
 
 
-TURN_SINGLE, TURN_DOUBLE = _turn_series(4), _turn_series(14)
-
-
-@piece
-def nuhat(gap):
-    """sin t - t cos t at 1 - cos t = gap, by its series for small angles."""
-    t = 2 * np.arcsin(np.sqrt(min(gap / 2, 1.0)))
-    if gap > 1e-3:
-        return np.sin(t) - t * np.cos(t)
-    square = t * t
-    return t * square / 3 * (1 - square / 10 * (1 - square / 28 * (1 - square / 54)))
+TURN_SINGLE, TURN_DOUBLE = (gap_series(lambda gap: nuhat(gap) / gap**1.5, degree) for degree in (4, 14))
+"""nuhat over gap^(3/2), to 2e-6 and to rounding."""
 
 
 @inline
-def _turning(centred, gap, turn):
+def turning(centred, gap, turn):
     """d gap / da of the first two drifts for sixteen gaps, and d log gap / da where the gap is below one.
 
     turn: TURN_SINGLE or TURN_DOUBLE, in the precision of the gaps.
@@ -74,11 +64,11 @@ def gap_layer(law, gap, a, turn):
         grown = np.exp(rate) / fma(gap, (2.0 if law == QUADRATIC else 1.0) * np.expm1(rate), 1.0)
         return grown, gap * grown
     centred = law == CENTRED_NUHAT
-    speed, relative = _turning(centred, gap, turn)
+    speed, relative = turning(centred, gap, turn)
     moved, grown = fma(speed, a, gap), fma(relative, a, 1.0)
-    speed, relative = _turning(centred, moved, turn)
+    speed, relative = turning(centred, moved, turn)
     moved, grown = 0.75 * gap + 0.25 * fma(speed, a, moved), fma(0.25 * grown, fma(relative, a, 1.0), 0.75)
-    speed, relative = _turning(centred, moved, turn)
+    speed, relative = turning(centred, moved, turn)
     return fma(2 / 3 * grown, fma(relative, a, 1.0), 1 / 3), 1 / 3 * gap + 2 / 3 * fma(speed, a, moved)
 
 

@@ -51,6 +51,9 @@ def correlation_paths(seed, first, gap, plan, dynamics, gaps):
     drifts, noises, recorded = plan
     paths = gaps.shape[0]
     bits, now = np.empty(4 * COUNT, np.uint32), np.empty(2 * COUNT)
+    begun = spread(gap)  # the first drift is the same for all
+    if len(drifts) > 0 and drifts[0] * p > 0:
+        begun = _drift(law, begun, drifts[0] * p)
     # Two blocks at a time: while the one waits for a root or a quotient, the other computes.
     for block in range(0, paths, 2 * COUNT):
         begin_streams(seed, first + block, bits)
@@ -67,7 +70,9 @@ def correlation_paths(seed, first, gap, plan, dynamics, gaps):
                 for k in range(min(2 * COUNT, paths - block)):
                     gaps[block + k, done] = now[k]
                 done += 1
-            if step < len(drifts) and drifts[step] * p > 0:
+            if step == 0:
+                one = two = begun
+            elif step < len(drifts) and drifts[step] * p > 0:
                 one, two = _drift(law, one, drifts[step] * p), _drift(law, two, drifts[step] * p)
             if step < len(drifts) and noises[step] * noise > 0:
                 if fresh:
