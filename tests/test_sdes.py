@@ -52,10 +52,11 @@ def _follow(log_norm, gap, plan, dynamics, seed, samples=1):
     """Norms, gaps and explosion times at the end of a plan, from one covariance matrix; of a pair by its own kernel."""
     m = len(log_norm)
     into = np.empty((samples, 1, m)), np.empty((samples, 1, m * (m - 1) // 2)), np.empty(samples)
+    smooth = dynamics[1:3] if dynamics[0] == SMOOTH else None
     if m <= 2:
-        pair_paths(seed, 0, log_norm, gap[0, 1] if m == 2 else 1.0, plan, dynamics, *into)
+        pair_paths(seed, 0, log_norm, gap[0, 1] if m == 2 else 1.0, plan, dynamics, smooth, *into)
     else:
-        covariance_paths(seed, 0, log_norm, gap, plan, dynamics, *into)
+        covariance_paths(seed, 0, log_norm, gap, plan, dynamics, smooth, *into)
     return into[0][:, 0], into[1][:, 0], into[2]
 
 

@@ -128,7 +128,7 @@ def test_kernels_take_the_steps_they_are_said_to_take(law: int):
     gaps, norms, both = np.empty((samples, 1)), np.empty((samples, 1, 2)), np.empty((samples, 1, 1))
     dynamics = (law, p, 0.0, 1.0, False)
     correlation_paths(law, 0, 0.7, tuple(plan), dynamics, gaps)
-    pair_paths(law + 10, 0, np.zeros(2), 0.7, tuple(plan), dynamics, norms, both, np.empty(samples))
+    pair_paths(law + 10, 0, np.zeros(2), 0.7, tuple(plan), dynamics, None, norms, both, np.empty(samples))
     exact = _exact(law, p, 0.3)
     for rho in (1 - gaps[:, 0], 1 - both[:, 0, 0]):
         # Over a whole unit of time the layers of the drift, of length 0.3, are seen in the fourth digit.
@@ -155,7 +155,7 @@ def test_the_noise_of_a_pair_is_exact_in_one_step(time: float):
     plan = split_plan(np.array([time]), 0.0, 2.0)
     assert len(plan.noises) == 2
     norms, gaps = np.empty((samples, 1, 2)), np.empty((samples, 1, 1))
-    pair_paths(4, 0, np.zeros(2), 0.7, tuple(plan), (NUHAT, 0.0, 0.0, 1.0, False), norms, gaps, np.empty(samples))
+    pair_paths(4, 0, np.zeros(2), 0.7, tuple(plan), (NUHAT, 0.0, 0.0, 1.0, False), None, norms, gaps, np.empty(samples))
     exact = pair_density(lambda gap: np.zeros_like(gap), 0.7, time=time)
     alone = np.empty((samples, 1))
     correlation_paths(5, 0, 0.7, tuple(plan), (NUHAT, 0.0, 0.0, 1.0, False), alone)

@@ -12,8 +12,9 @@ from deeplim.simd.lanes import COUNT
 
 
 @piece
-def follow_smooth(m, p, q, duration, clock, log_norm, gap, ends, lost):
+def follow_smooth(m, strengths, duration, clock, log_norm, gap, ends, lost):
     """Follow the drift of smooth shaping for a time, from the time ``clock``; an exploded path stays where it is."""
+    p, q = strengths
     norms, gaps, work = np.empty(m), np.empty((m, m)), np.empty((4, max(m, 4)))
     for lane in range(COUNT):
         if ends[lane] < np.inf:

@@ -8,7 +8,6 @@ from numba import njit
 
 from deeplim.limits.drifts import TURN_DOUBLE, gap_layer, layers_of, settled
 from deeplim.limits.explosions import follow_smooth, record
-from deeplim.limits.families import SMOOTH
 from deeplim.limits.noise import coordinates, corner, factorise, read_factor, triangular_step
 from deeplim.simd.lanes import COUNT, inline, load, spread, store
 from deeplim.simd.seeding import begin_streams
@@ -40,15 +39,16 @@ def _draw(count, bits, normals):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def covariance_paths(seed, first, log_norm, gap, plan, dynamics, norms, gaps, explosions):
+def covariance_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of a covariance SDE.
 
     log_norm (m,), gap (m, m): the start. plan: the fields of a ``Plan``. dynamics: (law, p, q, noise, normalised), a
-    drift with its strengths, the noise strength and whether norms are held at one. explosions (path) is filled with the
+    drift with its strengths, the noise strength and whether norms are held at one; smooth: (p, q) again for the drift
+    of smooth shaping and None for others, which so are compiled without it. explosions (path) is filled with the
     time of explosion, infinity where there is none; from then on the norm that exploded is infinite and the gaps are
     NaN.
     """
-    law, p, q, noise, normalised = dynamics
+    law, p, _, noise, normalised = dynamics
     drifts, noises, recorded = plan
     m = len(log_norm)
     entries = corner(m, 0)
@@ -70,8 +70,8 @@ def covariance_paths(seed, first, log_norm, gap, plan, dynamics, norms, gaps, ex
                 record(m, now, apart, ends, lost, norms[block:last, done], gaps[block:last, done])
                 done += 1
             if step < len(drifts) and drifts[step] > 0:
-                if law == SMOOTH:
-                    follow_smooth(m, p, q, drifts[step], clock, now, apart, ends, lost)
+                if smooth is not None:
+                    follow_smooth(m, smooth, drifts[step], clock, now, apart, ends, lost)
                 elif p > 0:
                     _drift(m, law, drifts[step] * p, apart)
                 clock += drifts[step]

@@ -9,7 +9,6 @@ from numba import njit
 
 from deeplim.limits.drifts import TURN_SINGLE, gap_layer, layers_of, settled
 from deeplim.limits.explosions import follow_smooth, record
-from deeplim.limits.families import SMOOTH
 from deeplim.limits.noise import hyperbolic_step, moved_gap
 from deeplim.simd.double import log
 from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, sqrt, store, to_double, to_single
@@ -108,14 +107,15 @@ def pair_noise(h, held, x, y, gap, s0, s1, s2, s3):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pair_paths(seed, first, log_norm, gap, plan, dynamics, norms, gaps, explosions):
+def pair_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of the SDE of one or two inputs.
 
     log_norm, gap: the start. plan: the fields of a ``Plan``. dynamics: (law, p, q, noise, normalised), a drift with its
-    strengths, the noise strength and whether norms are held at one. explosions (path) is filled with the time of
+    strengths, the noise strength and whether norms are held at one; smooth: (p, q) again for the drift of smooth
+    shaping and None for others, which so are compiled without it. explosions (path) is filled with the time of
     explosion, infinity where there is none; from then on the norm that exploded is infinite and the gaps are NaN.
     """
-    law, p, q, noise, normalised = dynamics
+    law, p, _, noise, normalised = dynamics
     drifts, noises, recorded = plan
     m = norms.shape[2]
     bits, now, apart = np.empty(4 * COUNT, np.uint32), np.empty(2 * COUNT), np.empty(3 * COUNT)
@@ -136,11 +136,11 @@ def pair_paths(seed, first, log_norm, gap, plan, dynamics, norms, gaps, explosio
                 record(m, now, apart, ends, lost, norms[block:last, done], gaps[block:last, done])
                 done += 1
             if step < len(drifts) and drifts[step] > 0:
-                if law == SMOOTH:
+                if smooth is not None:
                     store(now, 0, x)
                     store(now, 1, y)
                     store(apart, 1, between)
-                    follow_smooth(m, p, q, drifts[step], clock, now, apart, ends, lost)
+                    follow_smooth(m, smooth, drifts[step], clock, now, apart, ends, lost)
                     x, y, between = load(now, 0), load(now, 1), load(apart, 1)
                 elif m == 2 and p > 0:
                     between = _drift(law, between, drifts[step] * p)

@@ -40,6 +40,13 @@ class Dynamics(NamedTuple):
     growth: float = 0.0
 
     @property
+    def smooth(self) -> tuple[float, float] | None:
+        """p and q of the drift of smooth shaping; None for another."""
+        from deeplim.limits.families import SMOOTH
+
+        return (self.p, self.q) if self.law == SMOOTH else None
+
+    @property
     def strength(self) -> float:
         """The largest rate of the drift."""
         return 3 * abs(self.p) + 2 * abs(self.q)
@@ -126,7 +133,7 @@ def _follow_pair(
     from deeplim.limits.pairs import pair_paths
 
     between = max(float(gap[0, 1]), SMALLEST_GAP) if len(gap) == 2 else 1.0
-    pair_paths(seed, first, log_norm, between, tuple(plan), tuple(dynamics)[:5], *into)
+    pair_paths(seed, first, log_norm, between, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into)
 
 
 def _follow_several(
@@ -135,7 +142,7 @@ def _follow_several(
     from deeplim.limits.integrators import covariance_paths
 
     apart = np.maximum(gap, SMALLEST_GAP)
-    covariance_paths(seed, first, log_norm, apart, tuple(plan), tuple(dynamics)[:5], *into)
+    covariance_paths(seed, first, log_norm, apart, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into)
 
 
 def sample_correlation(
