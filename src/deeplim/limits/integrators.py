@@ -38,6 +38,16 @@ def _draw(count, bits, normals):
     return word
 
 
+@inline
+def _restart(m, log_norm, gap, now, apart, ends):
+    """Put sixteen paths at their start."""
+    for a in range(m):
+        store(now, a, spread(log_norm[a]))
+        for b in range(a):
+            store(apart, corner(a, b), spread(gap[a, b]))
+    ends[:] = np.inf
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def covariance_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of a covariance SDE.
@@ -59,11 +69,7 @@ def covariance_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, 
     for block in range(0, norms.shape[0], COUNT):
         last = min(block + COUNT, norms.shape[0])
         begin_streams(seed, first + block, bits)
-        for a in range(m):
-            store(now, a, spread(log_norm[a]))
-            for b in range(a):
-                store(apart, corner(a, b), spread(gap[a, b]))
-        ends[:] = np.inf
+        _restart(m, log_norm, gap, now, apart, ends)
         done, clock = 0, 0.0
         for step in range(len(drifts) + 1):
             while done < len(recorded) and recorded[done] == step:

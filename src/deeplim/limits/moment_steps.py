@@ -79,6 +79,17 @@ def _gap_of(u, v):
     return settled(select(along < 0.0, 2.0 - near, near))
 
 
+@piece
+def _bend_lanes(table, places, normals, k, bent):
+    """(g, Y, h) of sixteen paths from the table at their places; k is room for the coefficients of one."""
+    for lane in range(COUNT):
+        index, w0, w1, w2, w3 = _weights(places[lane], table.shape[0])
+        for j in range(table.shape[1]):
+            k[j] = w0 * table[index, j] + w1 * table[index + 1, j] + w2 * table[index + 2, j] + w3 * table[index + 3, j]
+        g, lean, h = _bend(k, normals[lane], normals[COUNT + lane], normals[2 * COUNT + lane])
+        bent[lane], bent[COUNT + lane], bent[2 * COUNT + lane] = g, lean, h
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def slope_paths(seed, first, table, scale, kappa, log_norm, gap, recorded, norms, gaps):
     """Fill norms (path, layer, 2) and gaps (path, layer) with paths first, ... of a network with two slopes.
@@ -106,17 +117,7 @@ def slope_paths(seed, first, table, scale, kappa, log_norm, gap, recorded, norms
                 # asinh, which is nowhere small enough for its digits to matter
                 place = log(far + sqrt(fma(far, far, 1.0)))
                 store(places, 0, fma(place, 1 / spacing, MARGIN))
-                for lane in range(COUNT):
-                    index, w0, w1, w2, w3 = _weights(places[lane], size)
-                    for j in range(columns):
-                        k[j] = (
-                            w0 * table[index, j]
-                            + w1 * table[index + 1, j]
-                            + w2 * table[index + 2, j]
-                            + w3 * table[index + 3, j]
-                        )
-                    g, lean, h = _bend(k, normals[lane], normals[COUNT + lane], normals[2 * COUNT + lane])
-                    bent[lane], bent[COUNT + lane], bent[2 * COUNT + lane] = g, lean, h
+                _bend_lanes(table, places, normals, k, bent)
                 height = sqrt(maximum(mean * (2.0 - mean), 0.0))
                 u, v = fma(height, load(bent, 1), -1.0 * mean), height * exp(0.5 * load(bent, 2))
                 one = one + load(bent, 0)
