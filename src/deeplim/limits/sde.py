@@ -76,8 +76,10 @@ class AbstractSDE(AbstractLimit):
 
     @final
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
-        norms, gaps, _ = self._paths_of(inputs, time, samples, seed)
-        return self._paths(norms, np.log(gaps), time, inputs, alive=np.asarray(~np.isinf(norms).any(axis=2)))
+        norms, gaps, explosions = self._paths_of(inputs, time, samples, seed)
+        exploded = bool((explosions < np.inf).any())
+        alive = np.asarray(np.isfinite(norms).all(axis=2)) if exploded else None
+        return self._paths(norms, np.log(gaps, out=gaps), time, inputs, alive=alive)
 
     def _check_substeps(self, inputs: Inputs) -> None:
         """Refuse norms so large that following the drift of smooth shaping would never end."""
