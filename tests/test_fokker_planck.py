@@ -86,6 +86,14 @@ def test_the_estimated_error_is_no_smaller_than_the_true_one(name: str):
     assert distance(rough, fine.at_points(rough.x)) + abs(rough.lost - fine.lost) <= rough.error + fine.error
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_rough_law_answers_as_precisely_as_it_says(name: str):
+    rough, fine = solved(name, tolerance=1e-5), solved(name)
+    assert len(rough.x) <= len(fine.x), "a coarser grid, or what is the tolerance for"
+    for point in np.linspace(fine.x[0], fine.x[-1], 203)[1:-1]:
+        assert abs(rough.cdf(point) - fine.cdf(point)) < rough.error + 1e-6
+
+
 @pytest.mark.parametrize("time", [1e-3, 0.7, 50.0])
 def test_an_even_drift_of_one_sign_is_a_normal(time: float):
     density = diffusion_density(lambda x: np.full_like(x, -0.8), noise=1.7, start=0.2, time=time)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from laws import SIGMAS, z_of_mean, z_of_means, z_of_variances
+from numba import njit
 from refusals import refusal
 from scipy.special import digamma, polygamma
 
@@ -18,6 +19,8 @@ from deeplim.limits.moment_chain import MomentChain, slope_table
 from deeplim.limits.moment_grid import BOUNDS, FunctionGrid
 from deeplim.limits.moment_steps import bend_rows, grid_step, larger_first, slope_paths
 from deeplim.limits.unshaped_sde import UnshapedSDE
+from deeplim.simd.lanes import COUNT, store
+from deeplim.simd.streams import resume, stream_states, two_normals
 
 PAIR = gram(correlation=0.3)
 TANH = Elementwise(function="tanh")
@@ -91,6 +94,15 @@ def test_the_map_has_the_cumulants_it_is_made_of(width: int):
             assert abs(product.mean() - third[row, k]) < error, (row, a, b, c)
 
 
+@njit
+def _normals_of(states, drawn):
+    s0, s1, s2, s3 = resume(states)
+    for word in (0, 2):
+        x, y, s0, s1, s2, s3 = two_normals(s0, s1, s2, s3)
+        store(drawn, word, x)
+        store(drawn, word + 1, y)
+
+
 @pytest.mark.parametrize("slopes", [(1.0, 0.0), (1.0, 0.5), (1.0, 0.99), (0.9, 1.1)])
 @pytest.mark.parametrize("width", [16, 200])
 def test_tables_are_interpolated_to_nine_digits(slopes: tuple[float, float], width: int):
@@ -101,16 +113,19 @@ def test_tables_are_interpolated_to_nine_digits(slopes: tuple[float, float], wid
     moments = slope_moments(slopes, gap)
     exact = scatter_map(moments.second, moments.third, width)
     # one layer, no noise but what the normals are: the stepped paths must be those of the exact map
-    normals = np.random.default_rng(4).standard_normal((300, 1, 3))
+    normals, drawn = np.empty((300, 3)), np.empty(4 * COUNT, np.float32)
+    for row in range(300):
+        _normals_of(stream_states(4, row, COUNT).ravel(), drawn)
+        normals[row] = drawn[: 3 * COUNT : COUNT]
     scatter = np.empty((300, 3))
-    bend_rows(exact, normals[:, 0], scatter)
+    bend_rows(exact, normals, scatter)
     size = np.sqrt(2 * gap)
     u = size * moments.along + size * moments.across * scatter[:, 1]
     v = size * moments.across * np.exp(scatter[:, 2] / 2)
     norms, gaps = np.empty((1, 1, 2)), np.empty((1, 1))
     kappa = (slopes[0] - slopes[1]) ** 2 / (np.pi * (slopes[0] ** 2 + slopes[1] ** 2))
     for row in range(300):
-        slope_paths(table, scale, kappa, np.zeros(2), gap[row], np.array([1]), normals[row : row + 1], norms, gaps)
+        slope_paths(4, row, table, scale, kappa, np.zeros(2), gap[row], np.array([1]), norms, gaps)
         expected = v[row] ** 2 / ((1 + u[row]) ** 2 + v[row] ** 2)
         assert norms[0, 0, 0] == pytest.approx(scatter[row, 0], abs=1e-9)
         assert gaps[0, 0] * (2 - gaps[0, 0]) == pytest.approx(expected, rel=3e-9, abs=1e-9)

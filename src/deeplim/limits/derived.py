@@ -14,7 +14,7 @@ from deeplim.limits.base import AbstractLimit
 from deeplim.limits.growing import Weights, depends_on_gap_alone, grown, held, power_of, scaled_change, states
 from deeplim.limits.kernels import Pairs
 from deeplim.limits.recognition import recognise_correlation, recognise_covariance
-from deeplim.limits.stepping import LONGEST_STEP, in_blocks, step_plan
+from deeplim.limits.stepping import LONGEST_STEP, in_batches, split_plan
 from deeplim.limits.tabled import EXPLODED, Table, tabled_paths
 from deeplim.paths import Paths
 
@@ -229,21 +229,19 @@ class DerivedSDE(DerivedLimit):
         table, one = self.table, np.ones(20)
         assert table is not None
         strength = float(np.abs(table.turns(one, one, np.linspace(0.05, 2, 20)) / 0.5).max())
-        plan = step_plan(time, strength, LONGEST_STEP / max(self.noise, 1 / 64))
+        plan = split_plan(time, strength, LONGEST_STEP / max(self.noise, 1 / 64))
         norms, gaps = np.empty((samples, len(time), m)), np.empty((samples, len(time), m * (m - 1) // 2))
         explosions = np.empty(samples)
-        start, each = np.zeros(m) if self._steady else inputs.log_norm, m * (m + 1) // 2
+        start = np.zeros(m) if self._steady else inputs.log_norm
+        apart = max(float(inputs.gap[0, 1]), 1e-300) if m == 2 else 1.0
 
-        def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
-            normals = rng.standard_normal((paths, len(plan[0]), each))
-            coins = rng.random((paths, len(plan[0]))) < 0.5
+        def fill(first: int, part: slice) -> None:
             into = norms[part], gaps[part], explosions[part]
-            apart = np.maximum(inputs.gap, 1e-300)
-            tabled_paths(start, apart, *plan, tuple(table), self.noise, fixed, normals, coins, *into)
+            tabled_paths(seed, first, start, apart, tuple(plan), tuple(table), self.noise, fixed, *into)
 
-        in_blocks(fill, samples, len(plan[0]) * each, seed)
+        in_batches(fill, samples)
         if self._steady and not fixed:
             norms += inputs.log_norm + self.growth * time[:, None]
         if fixed:
             norms[:, time == 0] = inputs.log_norm
-        return self._paths(norms, np.log(gaps), time, inputs, alive=explosions[:, None] > time)
+        return self._paths(norms, np.log(gaps), time, inputs, alive=np.asarray(~np.isinf(norms).any(axis=2)))

@@ -1,15 +1,19 @@
 """The drifts of the covariance SDEs, stepped so that a covariance matrix stays one, in the gaps 1 - rho.
 
-Each step is a two-stage strong-stability-preserving Runge-Kutta step: an average of compositions of one layer, and each
-layer is a power series in rho with non-negative coefficients (or a sum of such Gram matrices), so it keeps correlation
-matrices positive semi-definite (Schur). Longer steps are divided. ``families`` lists the
-drifts.
+Each step is a strong-stability-preserving Runge-Kutta step, of third order for nuhat and of second for the covariances
+of smooth shaping: an average of compositions of one layer, and each layer is a power series in rho with non-negative
+coefficients (or a sum of such Gram matrices), so it keeps correlation matrices positive semi-definite (Schur). Longer
+steps are divided. ``families`` lists the drifts.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
-from deeplim.limits.families import CENTRED_NUHAT, NUHAT, QUADRATIC
+from deeplim.gaussian import nuhat
+from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, QUADRATIC
+from deeplim.simd.lanes import fma, inline, maximum, select, sqrt
 
 SMALLEST_GAP = 1e-300
 _LONGEST_LAYER = 0.3
@@ -20,37 +24,65 @@ _LARGEST_LOG = 600.0
 piece = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
 
-@piece
-def nuhat(gap):
-    """sin t - t cos t at 1 - cos t = gap, by its series for small angles."""
-    t = 2 * np.arcsin(np.sqrt(min(gap / 2, 1.0)))
-    if gap > 1e-3:
-        return np.sin(t) - t * np.cos(t)
-    square = t * t
-    return t * square / 3 * (1 - square / 10 * (1 - square / 28 * (1 - square / 54)))
+def gap_series(function: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[float, ...]:
+    """Return a function of gaps from 0 to 1 as a polynomial in 2 gap - 1, highest power first."""
+    found = np.polynomial.chebyshev.chebinterpolate(lambda y: function((1 + y) / 2), degree)
+    return tuple(np.polynomial.chebyshev.cheb2poly(found)[::-1].tolist())
 
 
-@piece
-def gap_speed(law, gap):
-    """d gap / da of the first four drifts; nothing cancels near a gap of 0."""
-    if law == NUHAT:
-        return -nuhat(gap)
-    if law == CENTRED_NUHAT:
-        return gap - nuhat(gap)
-    if law == QUADRATIC:
-        return gap * (1 - 2 * gap)
-    return 2 * gap * (1 - gap)
+TURN_SINGLE, TURN_DOUBLE = (gap_series(lambda gap: nuhat(gap) / gap**1.5, degree) for degree in (4, 14))
+"""nuhat over gap^(3/2), to 2e-6 and to rounding."""
 
 
-@piece
-def gap_drift(law, gap, amount):
-    """The gap after one of the first four drifts for a time ``amount``, to second order, in (0, 2] always."""
+@inline
+def turning(centred, gap, turn):
+    """d gap / da of the first two drifts for sixteen gaps, and d log gap / da where the gap is below one.
+
+    turn: TURN_SINGLE or TURN_DOUBLE, in the precision of the gaps.
+    """
+    # nuhat = M^(3/2) W(M) for a gap M <= 1, and pi (gap - 1) more for a gap 2 - M
+    least = maximum(select(gap < 1.0, gap, 2.0 - gap), 0.0)
+    y = 2.0 * least - 1.0
+    series = fma(y, turn[0], turn[1])
+    for k in range(2, len(turn)):
+        series = fma(series, y, turn[k])
+    relative = sqrt(least) * series
+    turned = fma(relative, least, np.pi * maximum(gap - 1.0, 0.0))
+    if centred:
+        return gap - turned, 1.0 - relative
+    return 0.0 - turned, 0.0 - relative
+
+
+@inline
+def gap_layer(law, gap, a, turn):
+    """What one layer multiplies sixteen gaps by, where they are below 1/2, and where it leads them anywhere.
+
+    The polynomial drifts are logistic equations, followed exactly; the others take Shu & Osher's (1988) step.
+    """
+    if law in (QUADRATIC, CENTRED_SQUARE):
+        rate = a if law == QUADRATIC else 2 * a
+        grown = np.exp(rate) / fma(gap, (2.0 if law == QUADRATIC else 1.0) * np.expm1(rate), 1.0)
+        return grown, gap * grown
+    centred = law == CENTRED_NUHAT
+    speed, relative = turning(centred, gap, turn)
+    moved, grown = fma(speed, a, gap), fma(relative, a, 1.0)
+    speed, relative = turning(centred, moved, turn)
+    moved, grown = 0.75 * gap + 0.25 * fma(speed, a, moved), fma(0.25 * grown, fma(relative, a, 1.0), 0.75)
+    speed, relative = turning(centred, moved, turn)
+    return fma(2 / 3 * grown, fma(relative, a, 1.0), 1 / 3), 1 / 3 * gap + 2 / 3 * fma(speed, a, moved)
+
+
+@inline
+def layers_of(amount):
+    """How many layers a drift for a time ``amount`` is, and how long each."""
     layers = max(1, int(np.ceil(amount / _LONGEST_LAYER)))
-    a = amount / layers
-    for _ in range(layers):
-        once = gap + a * gap_speed(law, gap)
-        gap = (gap + once + a * gap_speed(law, once)) / 2
-    return min(max(gap, SMALLEST_GAP), 2.0)
+    return layers, amount / layers
+
+
+@inline
+def settled(gap):
+    """Sixteen gaps brought back into (0, 2], which rounding alone leaves."""
+    return maximum(select(gap < 2.0, gap, 2.0), SMALLEST_GAP)
 
 
 @piece

@@ -13,7 +13,7 @@ from deeplim.limits.base import AbstractLimit
 from deeplim.limits.layer_moments import slope_moments
 from deeplim.limits.log_cumulants import scatter_map
 from deeplim.limits.moment_grid import function_grid
-from deeplim.limits.stepping import in_blocks
+from deeplim.limits.stepping import in_batches, in_blocks
 from deeplim.paths import Paths
 
 LEAST_WIDTH = 16
@@ -79,12 +79,7 @@ class MomentChain(AbstractLimit):
         gap = float(inputs.gap[0, 1]) if inputs.count == 2 else np.nan
         norms, gaps = np.empty((samples, len(layers), 2)), np.empty((samples, len(layers)))
         follow = _follow_slopes if self.network.homogeneous else _follow_function
-
-        def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
-            normals = rng.standard_normal((paths, int(layers[-1]), 3))[: part.stop - part.start]
-            follow(self.network, log_norm, gap, layers, normals, norms[part], gaps[part])
-
-        in_blocks(fill, samples, 3 * int(layers[-1]), seed)
+        follow(self.network, log_norm, gap, layers, seed, norms, gaps)
         norms, gaps = norms[:, :, : inputs.count], gaps[:, :, None][:, :, : inputs.count - 1]
         norms[np.isnan(norms)] = np.inf  # a square overflowed beside an exploded norm
         alive = np.asarray(np.isfinite(norms).all(axis=2))
@@ -97,7 +92,7 @@ def _follow_slopes(
     log_norm: np.ndarray,
     gap: float,
     layers: np.ndarray,
-    normals: np.ndarray,
+    seed: int,
     norms: np.ndarray,
     gaps: np.ndarray,
 ) -> None:
@@ -105,7 +100,12 @@ def _follow_slopes(
 
     gap = 1.0 if np.isnan(gap) else gap
     table, scale = slope_table(network.slopes, network.width)
-    slope_paths(table, scale, slope_kernel_strength(*network.slopes), log_norm, gap, layers, normals, norms, gaps)
+    kappa = slope_kernel_strength(*network.slopes)
+
+    def fill(first: int, part: slice) -> None:
+        slope_paths(seed, first, table, scale, kappa, log_norm, gap, layers, norms[part], gaps[part])
+
+    in_batches(fill, len(norms))
 
 
 @lru_cache(maxsize=32)
@@ -125,6 +125,22 @@ def slope_table(slopes: tuple[float, float], width: int) -> tuple[Float[np.ndarr
 
 
 def _follow_function(
+    network: Network,
+    log_norm: np.ndarray,
+    gap: float,
+    layers: np.ndarray,
+    seed: int,
+    norms: np.ndarray,
+    gaps: np.ndarray,
+) -> None:
+    def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
+        normals = rng.standard_normal((paths, int(layers[-1]), 3))[: part.stop - part.start]
+        _fill_by_grid(network, log_norm, gap, layers, normals, norms[part], gaps[part])
+
+    in_blocks(fill, len(norms), 3 * int(layers[-1]), seed)
+
+
+def _fill_by_grid(
     network: Network,
     log_norm: np.ndarray,
     gap: float,

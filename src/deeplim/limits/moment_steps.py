@@ -7,9 +7,16 @@ there: log V^{00} gains g, u gains v Y, and v is multiplied by exp(h / 2).
 
 import numpy as np
 
-from deeplim.limits.drifts import SMALLEST_GAP, nuhat, piece
+from deeplim.gaussian import angle_of_gap
+from deeplim.limits.drifts import SMALLEST_GAP, TURN_DOUBLE, gap_series, piece, settled, turning
 from deeplim.simd.caching import kernel
+from deeplim.simd.exponentials import exp, log
+from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, sqrt, store
+from deeplim.simd.seeding import begin_streams
+from deeplim.simd.streams import resume, two_normals
 
+ARC = gap_series(lambda gap: angle_of_gap(gap) / np.sqrt(gap), 15)
+"""The angle of a gap from 0 to 1, over its root."""
 MARGIN = 1
 """Nodes a table of angles has beyond either end of what it covers, for the cubic rule."""
 
@@ -48,39 +55,82 @@ def gap_of(u, v):
     return min(max(gap, SMALLEST_GAP), 2.0)
 
 
+@inline
+def _supplement_and_mean(gap, kappa):
+    """pi minus the angle of sixteen gaps, and the mean gap of the next layer."""
+    least = maximum(select(gap < 1.0, gap, 2.0 - gap), 0.0)
+    y = 2.0 * least - 1.0
+    arc = fma(y, ARC[0], ARC[1])
+    for k in range(2, len(ARC)):
+        arc = fma(arc, y, ARC[k])
+    arc = arc * sqrt(least)
+    speed, _ = turning(False, gap, TURN_DOUBLE)
+    return select(gap < 1.0, np.pi - arc, arc), fma(speed, kappa, gap)
+
+
+@inline
+def _gap_of(u, v):
+    """``gap_of`` for sixteen pairs."""
+    along = u + 1.0
+    square = fma(along, along, v * v)
+    root = sqrt(square)
+    size = maximum(along, -1.0 * along)
+    near = v * v / (root * (root + size))
+    return settled(select(along < 0.0, 2.0 - near, near))
+
+
+@piece
+def _bend_lanes(table, places, normals, k, bent):
+    """(g, Y, h) of sixteen paths from the table at their places; k is room for the coefficients of one."""
+    for lane in range(COUNT):
+        index, w0, w1, w2, w3 = _weights(places[lane], table.shape[0])
+        for j in range(table.shape[1]):
+            k[j] = w0 * table[index, j] + w1 * table[index + 1, j] + w2 * table[index + 2, j] + w3 * table[index + 3, j]
+        g, lean, h = _bend(k, normals[lane], normals[COUNT + lane], normals[2 * COUNT + lane])
+        bent[lane], bent[COUNT + lane], bent[2 * COUNT + lane] = g, lean, h
+
+
 @kernel(nogil=True, error_model="numpy")
-def slope_paths(table, scale, kappa, log_norm, gap, recorded, normals, norms, gaps):
-    """Fill norms (path, layer, 2) and gaps (path, layer) with paths of a network with two slopes.
+def slope_paths(seed, first, table, scale, kappa, log_norm, gap, recorded, norms, gaps):
+    """Fill norms (path, layer, 2) and gaps (path, layer) with paths first, ... of a network with two slopes.
 
     table: the 19 coefficients at places asinh((pi - angle) / scale), evenly spaced. recorded: layers, increasing.
+    Sixteen paths side by side, each drawing its normals, three a layer, from the stream (seed, path).
     """
-    size = table.shape[0]
+    size, columns = table.shape
     spacing = np.arcsinh(np.pi / scale) / (size - 1 - 2 * MARGIN)
-    k = np.empty(table.shape[1])
-    for path in range(norms.shape[0]):
-        first, second, apart = log_norm[0], log_norm[1], gap
+    bits, normals = np.empty(4 * COUNT, np.uint32), np.empty(4 * COUNT)
+    places, bent, now, k = np.empty(COUNT), np.empty(3 * COUNT), np.empty(3 * COUNT), np.empty(columns)
+    for block in range(0, norms.shape[0], COUNT):
+        begin_streams(seed, first + block, bits)
+        s0, s1, s2, s3 = resume(bits)
+        one, other, apart = spread(log_norm[0]), spread(log_norm[1]), spread(gap)
         done = 0
         for layer in range(recorded[-1] + 1):
             if layer > 0:
-                angle = 2 * np.arcsin(np.sqrt(min(apart / 2, 1.0)))
-                index, w0, w1, w2, w3 = _weights(np.arcsinh((np.pi - angle) / scale) / spacing + MARGIN, size)
-                for j in range(k.shape[0]):
-                    k[j] = (
-                        w0 * table[index, j]
-                        + w1 * table[index + 1, j]
-                        + w2 * table[index + 2, j]
-                        + w3 * table[index + 3, j]
-                    )
-                draw = normals[path, layer - 1]
-                g, lean, h = _bend(k, draw[0], draw[1], draw[2])
-                mean = apart - kappa * nuhat(apart)
-                height = np.sqrt(max(mean * (2 - mean), 0.0))
-                u, v = height * lean - mean, height * np.exp(h / 2)
-                first += g
-                second += g + np.log1p(2 * u + u * u + v * v)
-                apart = gap_of(u, v)
+                for word in (0, 2):
+                    x, y, s0, s1, s2, s3 = two_normals(s0, s1, s2, s3)
+                    store(normals, word, x)
+                    store(normals, word + 1, y)
+                supplement, mean = _supplement_and_mean(apart, kappa)
+                far = supplement * (1 / scale)
+                # asinh, which is nowhere small enough for its digits to matter
+                place = log(far + sqrt(fma(far, far, 1.0)))
+                store(places, 0, fma(place, 1 / spacing, MARGIN))
+                _bend_lanes(table, places, normals, k, bent)
+                height = sqrt(maximum(mean * (2.0 - mean), 0.0))
+                u, v = fma(height, load(bent, 1), -1.0 * mean), height * exp(0.5 * load(bent, 2))
+                one = one + load(bent, 0)
+                other = other + load(bent, 0) + log(fma(v, v, fma(u, u, 2.0 * u)) + 1.0)
+                apart = _gap_of(u, v)
             if recorded[done] == layer:
-                norms[path, done, 0], norms[path, done, 1], gaps[path, done] = first, second, apart
+                store(now, 0, one)
+                store(now, 1, other)
+                store(now, 2, apart)
+                for lane in range(min(COUNT, norms.shape[0] - block)):
+                    norms[block + lane, done, 0] = now[lane]
+                    norms[block + lane, done, 1] = now[COUNT + lane]
+                    gaps[block + lane, done] = now[2 * COUNT + lane]
                 done += 1
 
 

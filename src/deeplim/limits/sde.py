@@ -11,12 +11,16 @@ from deeplim.checks import check_count, check_seed
 from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.limits.base import AbstractLimit
-from deeplim.limits.stepping import LONGEST_STEP, in_blocks, step_plan
+from deeplim.limits.stepping import LONGEST_JOINT_STEP, LONGEST_NOISE, LONGEST_STEP, Plan, in_batches, split_plan
 from deeplim.paths import Paths
 
 LARGEST_STRENGTH = 1e3
 """The strongest drift that is stepped; shaping that gives more is no shaping at that width."""
+SMALLEST_GAP = 1e-300
+"""1 - rho of inputs that agree: what a diffusion of gaps can start from."""
 _LARGEST_NORM = 500.0
+_LEAST_NOISE = 1 / 64
+"""With less noise than this, steps are as long as they are with this much."""
 _MOST_SUBSTEPS = 1e5
 """Substeps of the drift that a path may need at its start, by estimate: a millisecond or so."""
 
@@ -34,6 +38,13 @@ class Dynamics(NamedTuple):
     noise: float = 1.0
     normalised: bool = False
     growth: float = 0.0
+
+    @property
+    def smooth(self) -> tuple[float, float] | None:
+        """p and q of the drift of smooth shaping; None for another."""
+        from deeplim.limits.families import SMOOTH
+
+        return (self.p, self.q) if self.law == SMOOTH else None
 
     @property
     def strength(self) -> float:
@@ -66,8 +77,9 @@ class AbstractSDE(AbstractLimit):
     @final
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         norms, gaps, explosions = self._paths_of(inputs, time, samples, seed)
-        paths = self._paths(norms, np.log(gaps), time, inputs, alive=explosions[:, None] > time)
-        return paths
+        exploded = bool((explosions < np.inf).any())
+        alive = np.asarray(np.isfinite(norms).all(axis=2)) if exploded else None
+        return self._paths(norms, np.log(gaps, out=gaps), time, inputs, alive=alive)
 
     def _check_substeps(self, inputs: Inputs) -> None:
         """Refuse norms so large that following the drift of smooth shaping would never end."""
@@ -88,31 +100,51 @@ class AbstractSDE(AbstractLimit):
         self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Norms (path, layer, input), gaps (path, layer, pair) and explosion times (path)."""
-        from deeplim.limits.integrators import covariance_paths
-
         check_reference(inputs)
         m, dynamics = inputs.count, self.dynamics
         if inputs.log_norm.max() > _LARGEST_NORM:
             raise LimitError(f"an input has a norm of e^{inputs.log_norm.max():.0f}; give inputs of norms near one.")
         self._check_substeps(inputs)
-        plan = step_plan(time, dynamics.strength, LONGEST_STEP / max(dynamics.noise, 1 / 64))
+        plan = _plan(time, dynamics, LONGEST_STEP if m <= 2 else LONGEST_JOINT_STEP, exact_noise=m <= 2)
         norms = np.empty((samples, len(time), m))
         gaps = np.empty((samples, len(time), m * (m - 1) // 2))
         explosions = np.empty(samples)
         start = np.zeros(m) if dynamics.normalised else inputs.log_norm
-        each = m * (m + 1) // 2
+        follow = _follow_pair if m <= 2 else _follow_several
 
-        def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
-            normals = rng.standard_normal((paths, len(plan[0]), each))
-            coins = rng.random((paths, len(plan[0]))) < 0.5
-            into = norms[part], gaps[part], explosions[part]
-            covariance_paths(start, np.maximum(inputs.gap, 1e-300), *plan, tuple(dynamics)[:5], normals, coins, *into)
+        def fill(first: int, part: slice) -> None:
+            follow(seed, first, start, inputs.gap, plan, dynamics, norms[part], gaps[part], explosions[part])
 
-        in_blocks(fill, samples, len(plan[0]) * each, seed)
+        in_batches(fill, samples)
         norms += dynamics.growth * self.network.width * time[:, None]
         if dynamics.normalised:
             norms[:, time == 0] = inputs.log_norm
         return norms, gaps, explosions
+
+
+def _plan(time: Float[np.ndarray, " layer"], dynamics: Dynamics, longest: float, *, exact_noise: bool) -> Plan:
+    """The steps, the longest given in units of unit noise; where nothing is split, as long as the noise can be."""
+    if exact_noise and dynamics.strength == 0:
+        longest = 2 * LONGEST_NOISE
+    return split_plan(time, dynamics.strength, longest / max(dynamics.noise, _LEAST_NOISE))
+
+
+def _follow_pair(
+    seed: int, first: int, log_norm: np.ndarray, gap: np.ndarray, plan: Plan, dynamics: Dynamics, *into: np.ndarray
+) -> None:
+    from deeplim.limits.pairs import pair_paths
+
+    between = max(float(gap[0, 1]), SMALLEST_GAP) if len(gap) == 2 else 1.0
+    pair_paths(seed, first, log_norm, between, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into)
+
+
+def _follow_several(
+    seed: int, first: int, log_norm: np.ndarray, gap: np.ndarray, plan: Plan, dynamics: Dynamics, *into: np.ndarray
+) -> None:
+    from deeplim.limits.integrators import covariance_paths
+
+    apart = np.maximum(gap, SMALLEST_GAP)
+    covariance_paths(seed, first, log_norm, apart, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into)
 
 
 def sample_correlation(
@@ -122,28 +154,33 @@ def sample_correlation(
     time: Float[np.ndarray, " layer"],
     samples: int,
     seed: int = 0,
+    longest_step: float = LONGEST_STEP,
 ) -> Float[np.ndarray, "sample layer"]:
     """Return paths of the gap 1 - rho of one pair alone, from its own SDE; time in layer/width.
 
-    The covariance SDE gives the same law together with the norms; this one costs less and needs no matrix. LimitError
-    for smooth shaping without normalization, whose correlation does not go without its norms.
+    The covariance SDE gives the same law together with the norms; this one costs less. ``longest_step``, in units of
+    unit noise, trades accuracy for speed: the error of means and standard deviations falls with its square. Path i of a
+    seed is the same however many are asked for. LimitError for smooth shaping without normalization, whose correlation
+    does not go without its norms; InputError for a correlation, count, seed or step out of range.
     """
     from deeplim.limits.families import SMOOTH
-    from deeplim.limits.integrators import correlation_paths
+    from deeplim.limits.pairs import correlation_paths
 
     if not -1 <= correlation <= 1:
         raise InputError(f"the correlation {correlation} was given; give a number from -1 to 1.")
-    samples, dynamics = check_count("samples", samples), limit.dynamics
+    if not 0 < longest_step <= 1:
+        raise InputError(f"the longest step {longest_step} was given; give a number above 0 and up to 1.")
+    samples, seed, dynamics = check_count("samples", samples), check_seed(seed), limit.dynamics
     if dynamics.law == SMOOTH:
         raise LimitError(
             f"the correlation of {limit.network} depends on its norms; sample its covariance with limit.sample."
         )
-    plan = step_plan(time, dynamics.strength, LONGEST_STEP / max(dynamics.noise, 1 / 64))
+    plan = _plan(time, dynamics, longest_step, exact_noise=True)
     gaps = np.empty((samples, len(time)))
+    start = max(1 - correlation, SMALLEST_GAP)
 
-    def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
-        normals = rng.standard_normal((paths, len(plan[0])))
-        correlation_paths(1 - correlation, *plan, tuple(dynamics)[:5], normals, gaps[part])
+    def fill(first: int, part: slice) -> None:
+        correlation_paths(seed, first, start, tuple(plan), tuple(dynamics)[:5], gaps[part])
 
-    in_blocks(fill, samples, len(plan[0]), seed)
+    in_batches(fill, samples)
     return gaps

@@ -12,8 +12,12 @@ from jaxtyping import Float
 
 from deeplim.gaussian import angle_of_gap
 from deeplim.limits.drifts import SMALLEST_GAP, piece
-from deeplim.limits.integrators import covariance_noise
+from deeplim.limits.explosions import record
+from deeplim.limits.pairs import pair_noise
 from deeplim.simd.caching import kernel
+from deeplim.simd.lanes import COUNT, load, spread, store
+from deeplim.simd.seeding import begin_streams
+from deeplim.simd.streams import resume
 
 EXPLODED = 20.0
 """Log norm above which a norm that its drift makes grow is called infinite; what is left of its time is below 1e-8."""
@@ -186,47 +190,58 @@ def follow_drift(m, table, duration, log_norm, gap, basis, now, ahead):
     return -1.0
 
 
+@piece
+def _follow_block(m, table, duration, clock, log_norm, gap, ends, lost, room):
+    """Follow the drift of sixteen paths for a time, from the time ``clock``; an exploded path stays where it is."""
+    norms, gaps, basis, rate, ahead = room
+    for lane in range(COUNT):
+        if ends[lane] < np.inf:
+            continue
+        for a in range(m):
+            norms[a] = log_norm[a * COUNT + lane]
+        gaps[m - 1, 0] = gap[COUNT + lane]
+        time = follow_drift(m, table, duration, norms, gaps, basis, rate, ahead)
+        if time >= 0:
+            ends[lane], lost[lane] = clock + time, 1 if m == 2 and norms[1] > norms[0] else 0
+        for a in range(m):
+            log_norm[a * COUNT + lane] = norms[a] if time < 0 else 0.0
+        gap[COUNT + lane] = gaps[m - 1, 0] if time < 0 else 1.0
+
+
 @kernel(nogil=True, error_model="numpy")
-def tabled_paths(log_norm, gap, steps, recorded, table, noise, held, normals, coins, norms, gaps, explosions):
+def tabled_paths(seed, first, log_norm, gap, plan, table, noise, held, norms, gaps, explosions):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of one or two inputs.
 
-    steps: the length of every step; recorded: how many steps come before each recorded layer; noise: its strength;
-    held: whether norms are put back to one after each step of noise; normals: (path, step, m (m + 1) / 2); coins:
-    (path, step). explosions (path) is filled with the time of explosion, infinity where there is none; from then on the
-    norm that exploded is infinite and the gap is NaN. Strang's splitting: half the drift, the noise, half the drift.
+    log_norm, gap: the start. plan: the fields of a ``Plan``; noise: its strength; held: whether norms stay at one.
+    explosions (path) is filled with the time of explosion, infinity where there is none; from then on the norm that
+    exploded is infinite and the gap is NaN. The noise is that of ``pair_paths``.
     """
-    m = len(log_norm)
-    size, matrix, new = np.zeros(m), np.zeros((m, m)), np.zeros((m, m))
-    now, apart = np.zeros(m), np.zeros((m, m))
-    basis, rate, ahead = np.zeros(max(2, table[2].shape[2])), np.zeros(4), np.zeros(4)
-    for path in range(norms.shape[0]):
-        for a in range(m):
-            now[a] = log_norm[a]
-            for b in range(m):
-                apart[a, b] = gap[a, b]
+    drifts, noises, recorded = plan
+    m = norms.shape[2]
+    bits, now, apart = np.empty(4 * COUNT, np.uint32), np.empty(2 * COUNT), np.empty(2 * COUNT)
+    ends, lost = np.empty(COUNT), np.empty(COUNT, np.int64)
+    room = np.zeros(m), np.zeros((m, m)), np.zeros(max(2, table[2].shape[2])), np.zeros(4), np.zeros(4)
+    for block in range(0, norms.shape[0], COUNT):
+        last = min(block + COUNT, norms.shape[0])
+        begin_streams(seed, first + block, bits)
+        s0, s1, s2, s3 = resume(bits)
+        store(now, 0, spread(log_norm[0]))
+        store(now, 1, spread(log_norm[m - 1]))
+        store(apart, 1, spread(gap))
+        ends[:] = np.inf
         done, clock = 0, 0.0
-        explosions[path] = np.inf
-        for step in range(len(steps) + 1):
+        for step in range(len(drifts) + 1):
             while done < len(recorded) and recorded[done] == step:
-                for a in range(m):
-                    norms[path, done, a] = now[a]
-                if m == 2:
-                    gaps[path, done, 0] = apart[1, 0]
+                record(m, now, apart, ends, lost, norms[block:last, done], gaps[block:last, done])
                 done += 1
-            if step < len(steps) and explosions[path] == np.inf:
-                h = steps[step]
-                time = follow_drift(m, table, h / 2, now, apart, basis, rate, ahead)
-                if time < 0:
-                    covariance_noise(
-                        m, h * noise, normals[path, step], coins[path, step], now, apart, size, matrix, new
-                    )
-                    if held:
-                        now[:] = 0.0
-                    apart[0, m - 1] = apart[m - 1, 0]
-                    time = follow_drift(m, table, h / 2, now, apart, basis, rate, ahead)
-                    time = h / 2 + time if time >= 0 else -1.0
-                if time >= 0:
-                    explosions[path] = clock + time
-                    now[np.argmax(now)] = np.inf
-                    apart[:] = np.nan
-                clock += h
+            if step < len(drifts) and drifts[step] > 0:
+                _follow_block(m, table, drifts[step], clock, now, apart, ends, lost, room)
+                clock += drifts[step]
+            if step < len(drifts) and noises[step] * noise > 0:
+                x, y, between = load(now, 0), load(now, 1), load(apart, 1)
+                x, y, between, s0, s1, s2, s3 = pair_noise(noise * noises[step], held, x, y, between, s0, s1, s2, s3)
+                store(now, 0, x)
+                store(now, 1, y)
+                store(apart, 1, between)
+        for k in range(last - block):
+            explosions[block + k] = ends[k]

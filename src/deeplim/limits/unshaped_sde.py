@@ -10,7 +10,7 @@ from deeplim.architecture import MLP, Network
 from deeplim.gaussian import slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.limits.stepping import in_blocks
+from deeplim.limits.stepping import in_batches
 from deeplim.paths import Paths
 
 LONGEST_STEP = 1 / 64
@@ -127,30 +127,21 @@ class UnshapedSDE(AbstractLimit):
     def _sample_logs(
         self, time: np.ndarray, samples: int, seed: int, start: float
     ) -> tuple[Float[np.ndarray, "sample layer"], Float[np.ndarray, "sample layer"]]:
-        """log R from log R_0 = start, and log V: R -> Phi R + source (Phi + 1), Phi = exp(A h / 2 - sqrt(A h) Z).
+        """log R from log R_0 = start, and log V."""
+        from deeplim.limits.ratio_paths import ratio_paths
 
-        The source is a trapezoid scaled so that its mean is exact; the variance is right to second order in the step.
-        """
         kappa, a = self.parameters["kappa"], self.parameters["A"]
-        spread = 3 * a - 1
-        shared = np.sqrt(a / spread)
-        log_ratio, log_norm = np.empty((samples, len(time))), np.empty((samples, len(time)))
+        b = 3 * a - 1
         waits = np.diff(time, prepend=0.0)
-        counts = np.maximum(np.ceil(waits / LONGEST_STEP - 1e-9), 1).astype(int)
+        counts = np.ceil(waits / LONGEST_STEP - 1e-9).astype(int)
+        steps = np.repeat(waits / np.maximum(counts, 1), counts)
+        ratio, log_norm = np.empty((samples, len(time))), np.empty((samples, len(time)))
+        coefficients = (a, kappa * _ROOT, b, float(np.sqrt(a / b)))
 
-        def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
-            kept = part.stop - part.start
-            r, v = np.full(paths, start), np.zeros(paths)
-            for k, (wait, count) in enumerate(zip(waits, counts, strict=True)):
-                h = wait / count
-                source = np.log(kappa * _ROOT / a * np.tanh(a * h / 2)) if h > 0 else -np.inf
-                for _ in range(count if h > 0 else 0):
-                    z, w = rng.standard_normal((2, paths))
-                    phi = a * h / 2 - np.sqrt(a * h) * z
-                    r = np.logaddexp(phi + r, source + np.logaddexp(phi, 0.0))
-                    noise = np.sqrt(1 - shared**2) * w - shared * z
-                    v = v - spread * h / 2 + np.sqrt(spread * h) * noise
-                log_ratio[part, k], log_norm[part, k] = r[:kept], v[:kept]
+        def fill(first: int, part: slice) -> None:
+            into = ratio[part], log_norm[part]
+            ratio_paths(seed, first, float(np.exp(start)), steps, np.cumsum(counts), coefficients, *into)
 
-        in_blocks(fill, samples, 2 * int(counts.sum()), seed)
-        return log_ratio, log_norm
+        in_batches(fill, samples)
+        with np.errstate(divide="ignore"):
+            return np.log(ratio), log_norm

@@ -340,3 +340,6 @@ def store(typing, where, index, value):
         return context.get_dummy_value()
 
     return types.void(where, index, value), lower
+
+
+to_single = _conversion("to_single", FLOAT32, "fptrunc", "The same numbers rounded to single precision.")
