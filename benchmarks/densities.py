@@ -4,13 +4,10 @@ Shaped ReLU, c = (0, -1), from rho_0 = 0.3 to t = 1, and the drift tanh, whose l
 is that to a solution with a tolerance of 1e-10, or to the closed form; beside it stands the solver's own estimate.
 """
 
-import argparse
-import json
-import statistics
 from typing import Any
 
 import numpy as np
-from measure import document, seconds
+from measure import arguments, claim, document, seconds, spread, table
 
 from deeplim.limits.density import Density
 from deeplim.limits.fokker_planck import diffusion_density
@@ -37,22 +34,30 @@ def closed_form(x: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    options = parser.parse_args()
-    reference = pair(1e-10)
+    options = arguments(__doc__).parse_args()
+    repeats, reference = 3 if options.quick else 15, pair(1e-10)
     results: dict[str, Any] = {}
     for name, solve, exact in (("shaped ReLU pair", pair, reference.at_points), ("drift tanh", closed, closed_form)):
         for tolerance in TOLERANCES:
             law = solve(tolerance)
-            times = seconds(lambda solve=solve, tolerance=tolerance: solve(tolerance), repeats=options.repeats)
+            times = seconds(lambda solve=solve, tolerance=tolerance: solve(tolerance), repeats=repeats)
             results[f"{name}, tolerance {tolerance:g}"] = {
-                "milliseconds": {"median": 1e3 * statistics.median(times), "low": 1e3 * min(times)},
+                "seconds": spread(times),
                 "l1_error": float(np.abs(law.density - exact(law.x)).sum() * law.spacing),
                 "estimated": law.error,
                 "points": len(law.x),
             }
-    print(document(__doc__.splitlines()[0], json.loads(json.dumps(results)), ["deeplim", "numpy", "scipy"]))
+    typical = results["shaped ReLU pair, tolerance 1e-05"]
+    if not typical["l1_error"] < 1e-5:
+        raise SystemExit(f"the L1 error is {typical['l1_error']:.2g}, above the tolerance of 1e-5.")
+    rows = [
+        [name, found["l1_error"], found["estimated"], found["points"], *found["seconds"].values()]
+        for name, found in results.items()
+    ]
+    head = ["law", "L1 error", "estimated", "points", "s", "lowest", "highest"]
+    shown = {"quick": options.quick, "claims": [claim("fokker-planck", typical["seconds"])]}
+    tables = [table(f"Densities at t = 1, {repeats} repeats", head, rows)]
+    print(document(__doc__.splitlines()[0], results, ["deeplim", "numpy", "scipy"], tables=tables, **shown))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """How many exact networks a second on the CPU and on a GPU, and do both draw one law? Says so where there is no GPU."""
 
-import argparse
 import time
 from typing import Any
 
 import numpy as np
-from measure import document, rate, seconds
+from measure import arguments, document, rate, seconds, table
 
 import deeplim as dl
 from deeplim.finite.device import missing
@@ -44,13 +43,15 @@ def compare(network: Any, inputs: Any, counts: dict[str, int], repeats: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--depth", type=int, default=128)
     parser.add_argument("--networks", type=int, default=4096, help="on the CPU")
     parser.add_argument("--on-gpu", type=int, default=262_144, help="networks on the GPU")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    if options.quick:
+        options.networks, options.on_gpu = 256, 4096
     counts = {"cpu": options.networks}
     results: dict[str, Any] = {"width": options.width, "depth": options.depth, "gpu": missing()}
     packages = ["deeplim", "numba", "numpy"]
@@ -63,7 +64,14 @@ def main() -> None:
         packages.append("numba-cuda")
     for name, (network, inputs) in networks(options.width, options.depth).items():
         results[name] = compare(network, inputs, counts, options.repeats)
-    print(document(__doc__.splitlines()[0], results, packages))
+    rows = [
+        [name, device, found[device]["networks_per_second"]["median"]]
+        for name, found in results.items()
+        if isinstance(found, dict)
+        for device in counts
+    ]
+    tables = [table(f"Exact networks a second; GPU: {results['gpu']}", ["network", "device", "networks/s"], rows)]
+    print(document(__doc__.splitlines()[0], results, packages, quick=options.quick, tables=tables))
 
 
 if __name__ == "__main__":

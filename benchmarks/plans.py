@@ -2,20 +2,18 @@
 
 MLPs and ResNets of several activations, widths, depths and numbers of inputs, summarised, and with their paths saved. A
 first plan finds how many networks take the time asked for; then the plan, the run and the plan again follow
-each other, each in a process of its own. Ratios of what was planned to what was measured; JSON on stdout. Leave the
-machine alone meanwhile: where the two plans differ, it was not.
+each other, each in a process of its own. Ratios of what was planned to what was measured. Leave the machine alone
+meanwhile: where the two plans differ, it was not.
 """
 
-import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from measure import document
+from measure import arguments, claim, document, run_command, table
 
 import deeplim as dl
 from deeplim.planning import peak_memory
@@ -57,19 +55,8 @@ def accuracy(case: str, target: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
 
         def elsewhere(do: str, networks: int) -> dict[str, float]:
-            words = [
-                sys.executable,
-                __file__,
-                "--do",
-                do,
-                "--case",
-                case,
-                "--folder",
-                folder,
-                "--networks",
-                str(networks),
-            ]
-            return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+            words = [sys.executable, __file__, "--do", do, "--case", case, "--folder", folder]
+            return json.loads(run_command([*words, "--networks", str(networks)]).output)
 
         networks = max(1, round(target * elsewhere("plan", 1_000_000)["networks_per_second"]))
         plan, run, again = (elsewhere(do, networks) for do in ("plan", "run", "plan"))
@@ -89,21 +76,35 @@ def accuracy(case: str, target: float) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each run should take")
+    parser = arguments(__doc__)
+    parser.add_argument("--seconds", type=float, help="how long each run should take")
     parser.add_argument("--case", choices=CASES, help="only this one")
     parser.add_argument("--do", choices=["plan", "run"], help="one of the two in this process")
     parser.add_argument("--networks", type=int, help="of this many networks")
     parser.add_argument("--folder", default=".", help="where paths are saved")
     options = parser.parse_args()
     if options.do is not None:
-        print(
-            json.dumps((planned if options.do == "plan" else measured)(options.case, options.networks, options.folder))
-        )
+        found = (planned if options.do == "plan" else measured)(options.case, options.networks, options.folder)
+        print(json.dumps(found))
         return
     chosen = [options.case] if options.case else list(CASES)
-    results = {case: accuracy(case, options.seconds) for case in chosen}
-    print(document(__doc__.splitlines()[0], results, ["deeplim", "numba", "numpy"]))
+    target = options.seconds or (1.0 if options.quick else 10.0)
+    results = {case: accuracy(case, target) for case in chosen}
+    ratios = {name: [found[f"{name}_ratio"] for found in results.values()] for name in ("seconds", "memory")}
+    claims = [
+        claim(f"plan-{name}", {"median": _farthest(of), "low": min(of), "high": max(of)}, spread_is="range of the runs")
+        for name, of in ratios.items()
+    ]
+    columns = ["networks", "planned_seconds", "measured_seconds", "seconds_ratio", "planned_mb", "measured_mb"]
+    rows = [[case, *(found[column] for column in columns), found["memory_ratio"]] for case, found in results.items()]
+    head = ["run", "networks", "planned s", "measured s", "ratio", "planned MB", "measured MB", "ratio of memory"]
+    shown = {"seed": 0, "quick": options.quick, "claims": claims, "tables": [table("Plans and runs", head, rows)]}
+    print(document(__doc__.splitlines()[0], results, ["deeplim", "numba", "numpy"], **shown))
+
+
+def _farthest(ratios: list[float]) -> float:
+    """The ratio that is farthest from one."""
+    return max(ratios, key=lambda ratio: max(ratio, 1 / ratio))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ TARGETS: dict[str, Target] = {
         "times",
         at_most=1.1,
     ),
+    "plan-seconds": Target(
+        "time that was planned over time taken, the run farthest from one", "times", at_least=0.7, at_most=1.3
+    ),
+    "plan-memory": Target("the same for peak memory", "times", at_least=0.7, at_most=1.3),
     "slope-width": Target("time against width, over two decades, both logarithmic", **_SLOPE),
     "slope-depth": Target("time against depth, likewise", **_SLOPE),
     "slope-networks": Target("time against the number of networks, likewise", **_SLOPE),
