@@ -1,13 +1,10 @@
-"""Draws networks under Numba's CUDA simulator, which must be chosen before Numba is imported: a process of its own.
+"""Draws networks under Numba's CUDA simulator: run with NUMBA_ENABLE_CUDASIM=1, in a process of its own.
 
 It prints nothing and saves the arrays that tests/test_cuda.py asks about.
 """
 
-import os
 import sys
 import warnings
-
-os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
 
 import numpy as np
 from cuda_networks import CASES, LAW, LAYERS, SEED, TINY
