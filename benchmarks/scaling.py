@@ -2,8 +2,8 @@
 
 The slope of log time against log size over two decades of each, fitted to medians with its standard error; sizes take
 turns. The ResNet and eight inputs go over one decade. The smallest run takes some hundredths of a second, so that the
-fixed cost of a call (threads, arrays: about a millisecond) hardly shows; what each layer costs beside its neurons (a
-factorisation) does show at small widths.
+fixed cost of a call (threads, arrays: about a millisecond) hardly shows. Widths begin at 1000: what a layer costs
+beside its neurons (a factorisation, how many are active) is worth some sixty of them, and shows below.
 """
 
 import sys
@@ -23,10 +23,11 @@ KINDS: dict[str, tuple[type[dl.MLP] | type[dl.ResNet], Inputs, int]] = {
     "ReLU ResNet, 2 inputs": (dl.ResNet, PAIR, 2),
     "ReLU MLP, 8 inputs": (dl.MLP, EIGHT, 1),
 }
-"""Network, inputs, and how many times BLOCK networks are drawn where the width or the depth varies."""
+"""Network, inputs, and what BASE's number of networks is multiplied by."""
 CLAIMED = "ReLU MLP, 2 inputs"
-BLOCK = 512
-BASE = {"width": 100, "depth": 100}
+WIDE, NARROW = {"width": 1000, "depth": 100, "networks": 256}, {"width": 100, "depth": 100, "networks": 2048}
+BASE = {"width": WIDE, "depth": NARROW, "networks": NARROW}
+"""The smallest sizes of each axis; the number of networks is multiplied by that of KINDS."""
 TWO_DECADES, ONE_DECADE = (1, 3, 10, 30, 100), (1, 3, 10)
 AXES = {"width": "width (neurons)", "depth": "depth (layers)", "networks": "number of networks"}
 
@@ -48,7 +49,7 @@ def fit(size: np.ndarray, time: np.ndarray) -> tuple[float, float]:
 def sized(kind: str, axis: str, step: int) -> tuple[Network, int, int]:
     """Return the network, the number of them, and the size on the axis, for a step of the ladder."""
     family, _, more = KINDS[kind]
-    numbers = BASE | {"networks": BLOCK * more}
+    numbers = BASE[axis] | {"networks": BASE[axis]["networks"] * more}
     numbers[axis] *= step
     return family(width=numbers["width"], depth=numbers["depth"]), numbers["networks"], numbers[axis]
 
@@ -92,10 +93,11 @@ def main() -> None:
         AXES[one["axis"]]: {size / min(one["seconds"]): time for size, time in one["seconds"].items()}
         for one in claimed
     }
-    base = BASE | {"networks": BLOCK * KINDS[CLAIMED][2]}
-    smallest = ", ".join(f"{name} {size:,}" for name, size in base.items())
+    smallest = ", ".join(f"{name} {BASE[name][name]:,}" for name in ("width", "depth"))
     title = f"{CLAIMED}: time against size"
-    note = f"One size is varied from {smallest}. Medians of {repeats} turns; bars, where they show, are their range."
+    note = (
+        f"Each from its smallest size ({smallest}). Medians of {repeats} turns; bars, where they show, are their range."
+    )
     print(
         document(
             str(__doc__).splitlines()[0],

@@ -147,8 +147,9 @@ def test_the_slope_and_its_error_are_those_of_linear_regression():
 
 def test_sizes_vary_along_one_axis():
     network, networks, size = scaling.sized(scaling.CLAIMED, "depth", 10)
-    assert (network.width, network.depth, networks, size) == (100, 1000, 2048, 1000)
-    assert scaling.sized(scaling.CLAIMED, "networks", 10)[1:] == (20480, 20480)
+    assert (network.width, network.depth, networks, size) == (100, 1000, 8192, 1000)
+    assert scaling.sized(scaling.CLAIMED, "networks", 10)[1:] == (81920, 81920)
+    assert scaling.sized(scaling.CLAIMED, "width", 3)[0].width == 3000
 
 
 def moments(values: np.ndarray) -> dict[str, float]:

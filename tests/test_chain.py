@@ -12,7 +12,9 @@ from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError
 from deeplim.finite import chain
+from deeplim.finite import pair as two_inputs
 from deeplim.finite.runners import how_computed
+from deeplim.finite.start import start
 from deeplim.inputs import digits, gram
 from deeplim.simd.streams import stream_states
 
@@ -135,6 +137,17 @@ def test_gaps_keep_five_digits_however_small(gap: str, activation, width: int):
         log_exact = np.array([float(mpmath.log(value)) for value in exact])
     found = chain.sample(network, gram(gap=float(gap)), networks=1, seed=9, layers=layers)
     assert np.abs(np.expm1(found.log_gap[0, :, 0] - log_exact)).max() < 1e-5
+
+
+@pytest.mark.parametrize("activation", [ReLU(), LeakyReLU(slope=-0.3)], ids=str)
+def test_the_smallest_gaps_leave_no_subnormal_numbers_in_the_rows(activation):
+    # They would be right, and take a hundred times as long.
+    room, network = two_inputs.room(), MLP(width=80, depth=2, activation=activation)
+    slopes, arrays = tuple(map(np.float32, network.slopes)), (np.empty((16, 1, 2)), np.empty((16, 1, 1)))
+    begin = start(gram(gap=1e-84), unit_norm=True)
+    two_inputs.pair_mlp(stream_states(0, 0, 16), 80, 2, 2 / 80, slopes, begin, room, np.array([2]), *arrays)
+    assert arrays[1].max() < np.log(1e-80)
+    assert np.abs(room.row).min() >= np.finfo(np.float32).tiny
 
 
 def test_very_deep_networks_keep_positive_gaps_that_fall_at_the_predicted_rate():

@@ -26,7 +26,19 @@ from deeplim.finite.rows import (
     put_four,
 )
 from deeplim.simd.caching import kernel
-from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, single_buffer, spread, store
+from deeplim.simd.lanes import (
+    COUNT,
+    absolute,
+    aligned,
+    fma,
+    inline,
+    load,
+    maximum,
+    select,
+    single_buffer,
+    spread,
+    store,
+)
 from deeplim.simd.streams import pause, resume
 
 _TILES_TOGETHER = 8
@@ -96,7 +108,10 @@ def _prepare(m, w):
         safe = maximum(load(w.size, a), spread(_SMALLEST_SINGLE))
         store(w.row_size, a, safe)
         store(w.row_inverse, a, 1.0 / safe)
-    copy(m * (m + 1) // 2, w.factor, w.row_factor)
+    for at in range(m * (m + 1) // 2):
+        entry = load(w.factor, at)
+        # Not as a subnormal number of single precision, which would take a hundred times as long.
+        store(w.row_factor, at, select(absolute(entry) < _SMALLEST_SINGLE, spread(0.0), entry))
 
 
 @inline

@@ -85,8 +85,9 @@ def room() -> Room:
 @inline
 def _rows(n, slopes, r, w):
     """The sums of ``_add_row`` over the n neurons of a layer, in double precision; r: the size of the difference."""
+    # Anything smaller would be a subnormal number in single precision, which takes a hundred times as long.
     single = maximum(r, spread(_SMALLEST_SINGLE))
-    store(w.row, 0, -0.5 * r)
+    store(w.row, 0, -0.5 * single)
     store(w.row, 1, sqrt(maximum((1.0 - 0.5 * r) * (1.0 + 0.5 * r), spread(0.0))))
     store(w.row, 2, single)
     store(w.row, 3, 1.0 / single)
