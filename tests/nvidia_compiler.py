@@ -1,5 +1,6 @@
 """What NVIDIA's compiler and assembler make of the LLVM code of a kernel; neither needs a GPU."""
 
+import os
 import subprocess
 from pathlib import Path
 from shutil import which
@@ -7,6 +8,9 @@ from types import SimpleNamespace
 from unittest import mock
 
 COMPUTE_CAPABILITY = (8, 0)
+_USUAL = Path("/usr/local/cuda")
+if _USUAL.is_dir():  # where NVIDIA's toolkit puts itself, and Numba does not look unless told
+    os.environ.setdefault("CUDA_HOME", str(_USUAL))
 
 
 def llvm_code(kernel, signature) -> list[str]:
