@@ -301,9 +301,6 @@ def aligned(lanes: int, kind: type = np.float64) -> np.ndarray:
     return room[begin : begin + size].view(kind)
 
 
-_NUMPY = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(np.uint32): BITS}
-
-
 def _place(context, builder, kind, where, index_kind, index):
     """A pointer to the index-th sixteen numbers of an array, or to the index-th Lanes of a buffer; and its lanes."""
     index = context.cast(builder, index, index_kind, types.intp)
