@@ -1,0 +1,1 @@
+"""Findings a person can act on: what was measured, what was predicted, and the remedy."""

@@ -1,0 +1,1 @@
+"""JAX functions that shape a network."""
