@@ -21,6 +21,14 @@ CASES: dict[str, tuple[Network, Inputs]] = {
     "resnet, single precision": (ResNet(width=70, depth=3, skip=0.5, branch=-2.0), PAIR),
     "tanh": (MLP(width=12, depth=3, activation=Elementwise(function="tanh")), THREE),
     "resnet, shaped smooth": (ResNet(width=12, depth=3, activation=Shaped(function="silu")), THREE),
+    "weight variance": (MLP(width=70, depth=3, weight_variance=1.3), PAIR),
+    "resnet, weight variance": (ResNet(width=12, depth=3, weight_variance=0.7), PAIR),
+    "biases": (MLP(width=12, depth=3, weight_variance=1.3, bias_variance=0.4), THREE),
+    "resnet, biases": (ResNet(width=12, depth=3, weight_variance=3.0, bias_variance=0.4), THREE),
+    "tanh, biases": (
+        MLP(width=12, depth=3, activation=Elementwise(function="tanh"), weight_variance=2.0, bias_variance=0.1),
+        PAIR,
+    ),
 }
 """At the layers LAYERS, to be compared with the slow twin number by number."""
 

@@ -49,7 +49,7 @@ def draw(network: Network, inputs: Inputs, *, networks: int, seed: int, layers: 
                 break
             z = g[:, layer] @ np.linalg.cholesky(covariance).transpose(0, 2, 1)
         p = activate(network, z)
-        covariance = c / n * p.transpose(0, 2, 1) @ p
+        covariance = c / n * p.transpose(0, 2, 1) @ p + network.bias_variance
     found = np.stack([states[layer] for layer in layers], axis=1)
     norm = np.sqrt(np.diagonal(found, axis1=2, axis2=3))
     a, b = np.triu_indices(m, 1)

@@ -29,10 +29,20 @@ ACTIVATIONS: st.SearchStrategy[Any] = st.one_of(
 sizes = st.integers(1, 10_000_000)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 branches = st.one_of(numbers, st.builds("{}/sqrt(depth)".format, numbers.map(repr)))
+VARIANCES: dict[str, st.SearchStrategy[Any]] = {
+    "weight_variance": st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
+    "bias_variance": st.floats(0, allow_infinity=False),
+}
 NETWORKS: dict[type, st.SearchStrategy[Any]] = {
-    MLP: st.builds(MLP, width=sizes, depth=sizes, activation=ACTIVATIONS),
+    MLP: st.builds(MLP, width=sizes, depth=sizes, activation=ACTIVATIONS, **VARIANCES),
     ResNet: st.builds(
-        ResNet, width=sizes, depth=sizes, activation=ACTIVATIONS, skip=numbers.filter(bool), branch=branches
+        ResNet,
+        width=sizes,
+        depth=sizes,
+        activation=ACTIVATIONS,
+        skip=numbers.filter(bool),
+        branch=branches,
+        **VARIANCES,
     ),
 }
 any_network = st.one_of(*NETWORKS.values())
@@ -210,7 +220,7 @@ def test_activations_that_are_none(activation: object) -> None:
     message = refusal(lambda: MLP(width=3, depth=3, activation=activation))
     assert message.startswith("activation = ")
     assert "it must be ReLU(), LeakyReLU(slope=0.2), ShapedReLU(), Shaped(" in message
-    assert "'relu', 'leaky', 'shaped-relu', 'shaped' or 'function'" in message
+    assert "'relu', 'leaky', 'shaped-relu', 'shaped', 'transformed' or 'function'" in message
 
 
 @pytest.mark.parametrize(
@@ -250,11 +260,12 @@ def test_fields_that_are_missing_or_unknown() -> None:
     assert refusal(lambda: MLP(width=3)) == f"depth is missing; give {SIZE}."
     assert (
         refusal(lambda: MLP(wdith=3, depth=3))
-        == "MLP has no field wdith; it has width, depth, activation, normalization, placement."
+        == "MLP has no field wdith; it has width, depth, activation, normalization, placement, "
+        "weight_variance, bias_variance."
     )
     assert refusal(lambda: MLP(width=3, depth=3, skip=1)).startswith("MLP has no field skip; ")
     assert refusal(lambda: ResNet(width=3, depth=3, bias=1)).endswith(
-        "it has width, depth, activation, normalization, placement, skip, branch."
+        "it has width, depth, activation, normalization, placement, weight_variance, bias_variance, skip, branch."
     )
     assert refusal(lambda: MLP(width=3, depth=3, kind="resnet")) == "kind = 'resnet' is not allowed; it must be 'mlp'."
 

@@ -223,9 +223,9 @@ def code_of():
 
     def code(network: Network, m: int) -> list[str]:
         recipe = recipe_of(network, m)
-        key = (m, recipe.single, network.kind, recipe.phi)
+        key = (m, recipe.single, network.kind, recipe.phi, recipe.divided)
         if key not in made:
-            kernel = cuda_kernel.compile_kernel(m, recipe.single, network.kind == "resnet", recipe.phi)
+            kernel = cuda_kernel.compile_kernel(m, recipe.single, network.kind == "resnet", recipe.phi, recipe.divided)
             made[key] = nvidia_compiler.llvm_code(kernel, cuda_kernel.signature(recipe.single))
         return made[key]
 
@@ -240,8 +240,8 @@ def draw_on_host(code: list[str], network: Network, inputs: Inputs, networks: in
     norms, gaps = (np.zeros((len(layers), many, networks)) for many in (m, m * (m - 1) // 2))
     size = (1, 1, 1) if isinstance(network, MLP) else (network.width, m, networks)
     kept = np.full(size, np.nan, np.float32 if recipe.single else np.float64)
-    numbers = (network.width, layers[-1], recipe.scale, *recipe.slopes, recipe.skip, recipe.branch)
-    begin = start(inputs, unit_norm=network.homogeneous)
+    numbers = (network.width, layers[-1], recipe.scale, recipe.bias, *recipe.slopes, recipe.skip, recipe.branch)
+    begin = start(inputs, unit_norm=recipe.divided)
     HostKernel(code)(networks, stream_states(seed, 0, networks), *numbers, *begin, recorded, kept, norms, gaps)
     return np.moveaxis(norms, 2, 0) + recipe.log_factor * recorded[:, None], np.moveaxis(gaps, 2, 0)
 

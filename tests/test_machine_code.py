@@ -42,7 +42,8 @@ def _row_loops(function, network: MLP, phi: str | None) -> list[list[str]]:
         rows = kernel.workspace(2, 0, np.float32)
     parameters = runners._activation(network, np.float32)[2]
     begin = start(PAIR, unit_norm=phi is None)
-    fresh(stream_states(0, 0, 16), network.width, 1, 0.01, parameters, begin, rows, np.array([1]), *arrays)
+    numbers = (network.width, 1, 0.01) + (() if phi is None else (0.0,))
+    fresh(stream_states(0, 0, 16), *numbers, parameters, begin, rows, np.array([1]), *arrays)
     (assembly,) = fresh.inspect_asm().values()
     return [loop for loop in _loops(assembly) if sum("fmadd" in line for line in loop) > 15]
 
@@ -61,7 +62,7 @@ def _strangers(loop: list[str]) -> list[str]:
 )
 def test_the_loop_over_neurons_is_made_of_vector_instructions(activation, phi: str | None):
     network = MLP(width=100, depth=1, activation=activation)
-    function = pair.pair_mlp if phi is None else kernel.compile_kernels(2, True, phi, False)[0]
+    function = pair.pair_mlp if phi is None else kernel.compile_kernels(2, True, phi, "plain", False)[0]
     loops = _row_loops(function.py_func, network, phi)
     assert loops
     for loop in loops:

@@ -1,12 +1,13 @@
 """Networks as frozen, validated specs with a JSON round trip: the MLP and the fully connected ResNet."""
 
 import re
-from math import isfinite, sqrt
+from math import isclose, isfinite, sqrt
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from deeplim.activations import Activation, Elementwise, ReLU, Shaped, gain
+from deeplim.activations import Activation, ReLU, Smooth, gain
 from deeplim.errors import SpecError
 from deeplim.loading import Function
 from deeplim.specs import Spec, number, one_sentence
@@ -15,18 +16,20 @@ Size = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number fro
 Normalization = Literal["none", "rmsnorm", "layernorm", "batchnorm"]
 Placement = Literal["before-activation", "after-activation", "before-sum", "after-sum"]
 NORM_PRESERVING = "norm-preserving"
+_SAME = 1e-9
+"""Weight variances this close to the critical one are it: what is left moves a norm by that much a layer."""
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SCALE = re.compile(rf"(?P<factor>{_NUMBER})\s*/\s*(?:sqrt\(\s*depth\s*\)|depth\s*\^\s*(?P<exponent>{_NUMBER}))")
 _ACTIVATION = (
-    "ReLU(), LeakyReLU(slope=0.2), ShapedReLU(), Shaped(function='tanh', a=1.2) or "
+    "ReLU(), LeakyReLU(slope=0.2), ShapedReLU(), Shaped(function='tanh', a=1.2), Transformed(function='tanh') or "
     "Elementwise(function='package.module:function'), "
-    "in JSON an object of kind 'relu', 'leaky', 'shaped-relu', 'shaped' or 'function'"
+    "in JSON an object of kind 'relu', 'leaky', 'shaped-relu', 'shaped', 'transformed' or 'function'"
 )
 _WRITTEN = """an object such as {"kind": "mlp", "width": 64, "depth": 20} or one of kind "resnet\""""
 
 
 class _Network(Spec):
-    """What both networks have: a width, a depth, an activation, and a normalization with its place."""
+    """What both networks have: sizes, an activation, a normalization in its place, variances of parameters."""
 
     width: Size
     depth: Size
@@ -38,6 +41,10 @@ class _Network(Spec):
         default="before-activation",
         description="'before-activation', 'after-activation', or in a ResNet also 'before-sum' or 'after-sum'",
     )
+    weight_variance: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="a finite number above 0, the variance of a weight times its fan-in, or None"
+    )
+    bias_variance: float = Field(default=0.0, ge=0, description="a finite number, 0 or more")
 
     def model_post_init(self, context: object) -> None:
         """Refuse an activation that no weights can be scaled to at this width and depth."""
@@ -47,29 +54,53 @@ class _Network(Spec):
 
     @property
     def gain(self) -> float:
-        """c, the variance of a weight times the width: 1 / E phi(g)^2, or 1 where a normalization follows phi."""
+        """sigma_w^2, the variance of a weight times the width: ``weight_variance``, or where None the critical one."""
+        return self.critical_gain if self.weight_variance is None else self.weight_variance
+
+    @property
+    def critical_gain(self) -> float:
+        """c = 1 / E phi(g)^2, which keeps unit norms at one on average; 1 where a normalization follows phi."""
         if self.normalization != "none" and self.placement == "after-activation":
             return 1.0
         return gain(self.activation, self.width, self.depth)
 
     @property
+    def gain_ratio(self) -> float:
+        """sigma_w^2 / c, by which a layer multiplies unit norms on average; exactly 1 for critical weights."""
+        ratio = self.gain / self.critical_gain
+        return 1.0 if isclose(ratio, 1.0, rel_tol=_SAME) else ratio
+
+    @property
+    def critical(self) -> bool:
+        """Whether weights have the critical variance and there are no biases."""
+        return self.gain_ratio == 1 and self.bias_variance == 0
+
+    @property
     def homogeneous(self) -> bool:
         """Whether phi(a x) = a phi(x) for a > 0: the activation is given by two slopes."""
-        return not isinstance(self.activation, Elementwise | Shaped)
+        return not isinstance(self.activation, Smooth)
 
     @property
     def slopes(self) -> tuple[float, float]:
         """(s_+, s_-) at this width and depth; SpecError when the activation is not given by slopes."""
-        if isinstance(self.activation, Elementwise | Shaped):
+        if isinstance(self.activation, Smooth):
             raise SpecError(f"{self.activation} is not given by two slopes; relu, leaky and shaped-relu are.")
         return self.activation.slopes(self.width, self.depth)
 
     @property
     def function(self) -> Function:
         """phi at this width and depth, array to array; SpecError when the activation is given by slopes."""
-        if isinstance(self.activation, Elementwise | Shaped):
+        if isinstance(self.activation, Smooth):
             return self.activation.at(self.width, self.depth)
         raise SpecError(f"{self.activation} is given by two slopes; see network.slopes.")
+
+    @property
+    def phi(self) -> Function:
+        """phi at this width and depth, array to array, whether or not it is given by slopes."""
+        if isinstance(self.activation, Smooth):
+            return self.function
+        s_plus, s_minus = self.slopes
+        return lambda x: s_plus * np.maximum(x, 0.0) + s_minus * np.minimum(x, 0.0)
 
     @property
     def aspect(self) -> float:
@@ -77,17 +108,22 @@ class _Network(Spec):
         return self.depth / self.width
 
     @property
-    def _normalized(self) -> str:
+    def _words(self) -> str:
+        """Normalization and variances, where they are given."""
         place = self.placement.replace("-", " the ", 1)
-        return "" if self.normalization == "none" else f"{self.normalization} {place}, "
+        words = "" if self.normalization == "none" else f"{self.normalization} {place}, "
+        words += "" if self.weight_variance is None else f"weight variance {self.weight_variance:.6g}, "
+        return words + (f"bias variance {self.bias_variance:.6g}, " if self.bias_variance else "")
 
 
 class MLP(_Network):
     """A fully connected network with ``depth`` hidden layers of ``width`` neurons, at initialization.
 
-    z_1 = W_in x / sqrt(n_in), z_{l+1} = W_l h_l / sqrt(n), h_l = sqrt(c) phi(z_l), all weights iid N(0, 1),
-    1/c = E phi(g)^2. Its state at layer l is V_l = <h_l, h_l> / n; V_0 is the Gram matrix of the inputs. A
-    ``normalization`` N makes it h = sqrt(c) phi(N(z)) before the activation and h = N(phi(z)) after it.
+    z_1 = W_in x / sqrt(n_in), z_{l+1} = W_l h_l / sqrt(n) + sigma_b b_l, h_l = sigma_w phi(z_l), all weights and biases
+    iid N(0, 1). ``weight_variance`` is sigma_w^2, the variance of a weight times its fan-in; None is the critical one,
+    c = 1 / E phi(g)^2. ``bias_variance`` is sigma_b^2. Its state at layer l is V_l = <h_l, h_l> / n + sigma_b^2, the
+    covariance of the entries of z_{l+1}; V_0, that of z_1, is the Gram matrix of the inputs. A ``normalization`` N
+    makes it h = sigma_w phi(N(z)) before the activation and h = sigma_w N(phi(z)) after it, with c = 1.
     """
 
     kind: Literal["mlp"] = "mlp"
@@ -102,18 +138,19 @@ class MLP(_Network):
             )
 
     def __str__(self) -> str:
-        return f"MLP, {self.activation}, {self._normalized}width {self.width}, depth {self.depth}"
+        return f"MLP, {self.activation}, {self._words}width {self.width}, depth {self.depth}"
 
 
 class ResNet(_Network):
     """A fully connected residual network with ``depth`` blocks of ``width`` neurons, at initialization.
 
-    z_0 = W_in x / sqrt(n_in), z_{l+1} = skip z_l + branch sqrt(c / n) W_l phi(z_l), all weights iid N(0, 1).
-    Its state at layer l is V_l = <z_l, z_l> / n; V_0 is random, with the Gram matrix of the inputs as its
+    z_0 = W_in x / sqrt(n_in), z_{l+1} = skip z_l + branch (sigma_w W_l phi(z_l) / sqrt(n) + sigma_b b_l), all weights
+    and biases iid N(0, 1), with ``weight_variance`` sigma_w^2, critical where None, and ``bias_variance`` sigma_b^2 as
+    in the MLP. Its state at layer l is V_l = <z_l, z_l> / n; V_0 is random, with the Gram matrix of the inputs as its
     mean. ``branch`` is a number, ``"a/sqrt(depth)"`` or ``"a/depth^alpha"``; ``"1/sqrt(depth)"`` is the network
     of Li & Nica 2023. ``skip`` is a number, or ``"norm-preserving"`` for sqrt(1 - branch^2). A ``normalization`` N
-    makes the branch W phi(N(z)) (before the activation), W N(phi(z)) (after it) or N(W phi(z)) (before the sum), or
-    the block N(skip z + branch W phi(z)) (after the sum).
+    makes the branch W phi(N(z)) + b (before the activation), W N(phi(z)) + b (after it) or N(W phi(z) + b) (before the
+    sum), or the block N(skip z + branch (W phi(z) + b)) (after the sum).
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -180,7 +217,7 @@ class ResNet(_Network):
     def __str__(self) -> str:
         skip = self.skip if isinstance(self.skip, str) else f"skip {number(self.skip)}"
         branch = self.branch if isinstance(self.branch, str) else number(self.branch)
-        words = ("" if self.skip == 1 else f"{skip}, ") + f"branch {branch}, {self._normalized}"
+        words = ("" if self.skip == 1 else f"{skip}, ") + f"branch {branch}, {self._words}"
         return f"ResNet, {self.activation}, {words}width {self.width}, depth {self.depth}"
 
 

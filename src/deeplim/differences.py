@@ -137,6 +137,15 @@ def scaled(covariance: Covariance, factor: float) -> Covariance:
     return Covariance(matrix, log_size)
 
 
+def biased(covariance: Covariance, variance: float) -> Covariance:
+    """Return a covariance with a bias of this variance added to every input: one and the same, so to z^0 alone."""
+    if variance == 0:
+        return covariance
+    matrix = covariance.matrix.copy()
+    matrix[:, 0, 0] += variance
+    return Covariance(matrix, covariance.log_size)
+
+
 def add(kept: Rows, skip: float, added: Rows, branch: float) -> Rows:
     """Return skip times some rows plus branch times others."""
     with np.errstate(divide="ignore"):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.architecture import Network, ResNet
-from deeplim.differences import Covariance, Rows, activate, add, correlate, measure, normalize, scaled
+from deeplim.differences import Covariance, Rows, activate, add, biased, correlate, measure, normalize, scaled
 
 Normals = Float[np.ndarray, "network input neuron"]
 
@@ -53,7 +53,7 @@ class Walk:
 
     def _layer(self) -> None:
         rows, lost = branch(self.network, self._draw(self.state))
-        self.state = scaled(measure(rows)[0], self.network.gain)
+        self.state = self._handed_on(rows)
         self._explode(self.state)
         if self.network.normalization != "none":
             # Batchnorm would give an input that has died life again.
@@ -61,11 +61,15 @@ class Walk:
 
     def _block(self, network: ResNet) -> Rows:
         rows, lost = branch(network, self.rows)
-        covariance = scaled(measure(rows)[0], network.gain)
+        covariance = self._handed_on(rows)
         self._explode(covariance)
         noise = self._normalized("before-sum", self._draw(covariance))
         self.lost |= lost
         return self._normalized("after-sum", add(self.rows, network.skip_scale, noise, network.branch_scale))
+
+    def _handed_on(self, rows: Rows) -> Covariance:
+        """The covariance of W h + b, entry by entry."""
+        return biased(scaled(measure(rows)[0], self.network.gain), self.network.bias_variance)
 
     def _draw(self, covariance: Covariance) -> Rows:
         return correlate(covariance, self.normals(self.rows))

@@ -84,16 +84,24 @@ def rescale(m, a, factor, size, shrink, matrix):
 
 
 @inline
-def measure(m, gram, scale, size, growth, shrink, tilt, stretch, matrix):
-    """Find the new differences without dividing by norms, for activations that are not homogeneous."""
+def measure(m, gram, scale, bias, size, growth, shrink, tilt, stretch, matrix):
+    """Find the new differences without dividing by norms, where those matter: no slopes, or biases.
+
+    bias: the variance of what is added to all inputs alike, and so to no difference. What has once left every float
+    stays there: rows of no size would else be given one again by their bias.
+    """
+    finite = load(growth, 0) < np.inf
     for at in range(m * (m + 1) // 2):
         store(matrix, at, load(gram, at) * scale)
+    store(matrix, 0, select(finite, load(matrix, 0) + bias, spread(np.inf)))
     store(growth, 0, load(matrix, 0))
     store(size, 0, sqrt(load(matrix, 0)))
     store(stretch, 0, spread(1.0))
     for a in range(1, m):
         factor = sqrt(maximum(load(matrix, corner(a, a)), spread(0.0)))
+        reached = load(size, a) * factor
         inverse_factor = rescale(m, a, factor, size, shrink, matrix)
+        store(size, a, select(reached < np.inf, load(size, a), spread(np.inf)))
         store(matrix, corner(a, 0), load(matrix, corner(a, 0)) * inverse_factor)
         store(tilt, a, spread(0.0))
         store(stretch, a, inverse_factor)
@@ -132,20 +140,20 @@ def factorise(m, matrix, scale, factor):
 
 
 @inline
-def add_logs(m, homogeneous, w, log_norm, log_size):
+def add_logs(m, divided, w, log_norm, log_size):
     """Store the logarithms of norms and sizes so far: those kept, and those of the products since."""
     for a in range(m):
-        if homogeneous:
+        if divided:
             store(log_norm, a, load(w.log_norm, a) + log(load(w.growth, a)))
         store(log_size, a, load(w.log_size, a) + log(load(w.shrink, a)))
 
 
 @piece
-def flush(m, homogeneous, w):
+def flush(m, divided, w):
     """Move the products of factors into logarithms, before they can underflow."""
-    add_logs(m, homogeneous, w, w.log_norm, w.log_size)
+    add_logs(m, divided, w, w.log_norm, w.log_size)
     for a in range(m):
-        if homogeneous:
+        if divided:
             store(w.growth, a, spread(1.0))
         store(w.shrink, a, spread(1.0))
 
@@ -164,16 +172,16 @@ def _entry(matrix, a, b):
 
 
 @inline
-def _norm(m, homogeneous, w, a):
-    """|z^a|, in units of |z^0| for homogeneous activations, which are divided by their norms; 0 where it is lost."""
-    first = spread(1.0) if homogeneous else load(w.growth, 0)
+def _norm(m, divided, w, a):
+    """|z^a|, in units of |z^0| where inputs are divided by their norms; 0 where it is lost."""
+    first = spread(1.0) if divided else load(w.growth, 0)
     if a == 0:
         return sqrt(first)
     return sqrt(_square_norm(first, load(w.size, a), load(w.matrix, corner(a, 0))))
 
 
 @inline
-def _log_gap(m, homogeneous, w, a, b):
+def _log_gap(m, divided, w, a, b):
     """log(1 - rho^{ab}), a > b, from sizes and correlations of differences; NaN where a norm is 0.
 
     |z^a - z^b|^2 - (|z^a| - |z^b|)^2 = 2 |z^a| |z^b| (1 - rho), every term divided by the larger size squared.
@@ -189,7 +197,7 @@ def _log_gap(m, homogeneous, w, a, b):
     c_b = _entry(w.matrix, b, 0) if b > 0 else spread(0.0)
     squares = k_a * k_a + k_b * k_b
     distance = squares - 2.0 * k_a * k_b * _entry(w.matrix, a, b) if b > 0 else squares
-    norm_a, norm_b = _norm(m, homogeneous, w, a), _norm(m, homogeneous, w, b)
+    norm_a, norm_b = _norm(m, divided, w, a), _norm(m, divided, w, b)
     radial = (2.0 * (k_a * c_a - k_b * c_b) + r * (k_a * k_a - k_b * k_b)) / (norm_a + norm_b)
     rest = distance - radial * radial
     rounding = _COLLAPSED * distance if b == 0 else _PARALLEL * squares
@@ -207,19 +215,19 @@ def _scatter(w, count, into):
 
 
 @piece
-def record(m, homogeneous, w, norms, gaps):
+def record(m, divided, w, norms, gaps):
     """Write log norms (network, input) and log gaps (network, pair) of the first networks of a block's Workspace."""
     # Products stay as they are: what is recorded changes no number of a later layer.
-    add_logs(m, homogeneous, w, w.now_norm, w.now_size)
+    add_logs(m, divided, w, w.now_norm, w.now_size)
     count, pair = norms.shape[0], 0
     for b in range(m):
-        if homogeneous:
+        if divided:
             store(w.found, 0, load(w.now_norm, b))
         else:
-            norm = _norm(m, homogeneous, w, b)
+            norm = _norm(m, divided, w, b)
             store(w.found, 0, 2.0 * log(norm))
         _scatter(w, count, norms[:, b])
         for a in range(b + 1, m):
-            store(w.found, 0, _log_gap(m, homogeneous, w, a, b))
+            store(w.found, 0, _log_gap(m, divided, w, a, b))
             _scatter(w, count, gaps[:, pair])
             pair += 1

@@ -77,7 +77,7 @@ class Row(NamedTuple):
 
 
 @on_device
-def restart(m, homogeneous, start_matrix, start_size, start_norm, w):
+def restart(m, divided, start_matrix, start_size, start_norm, w):
     """Put a network at its inputs."""
     for a in range(m):
         w.log_norm[a] = start_norm[a]
@@ -87,7 +87,7 @@ def restart(m, homogeneous, start_matrix, start_size, start_norm, w):
         w.shrink[a] = 1.0
         w.tilt[a] = 0.0
         w.stretch[a] = 0.0
-    if not homogeneous:
+    if not divided:
         w.growth[0] = np.exp(start_norm[0])
         w.size[0] = np.exp(0.5 * start_norm[0])
     for at in range(m * (m + 1) // 2):
@@ -146,19 +146,19 @@ def add_up(count, part, sums):
 
 
 @on_device
-def measure_layer(m, homogeneous, gram, scale, w):
+def measure_layer(m, divided, gram, scale, bias, w):
     """Find norms, differences and coordinates of a layer from its Gram matrix."""
-    if homogeneous:
+    if divided:
         renormalise(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
     else:
-        measure(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+        measure(m, gram, scale, bias, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
 
 
 @on_device
-def flush(m, homogeneous, w):
+def flush(m, divided, w):
     """Move the products of factors into logarithms, before they can underflow."""
     for a in range(m):
-        if homogeneous:
+        if divided:
             w.log_norm[a] += np.log(w.growth[a])
             w.growth[a] = 1.0
         w.log_size[a] += np.log(w.shrink[a])
@@ -166,28 +166,28 @@ def flush(m, homogeneous, w):
 
 
 @on_device
-def record(m, homogeneous, w, norms, gaps, at, network):
+def record(m, divided, w, norms, gaps, at, network):
     """Write log norms (layer, input, network) and log gaps (layer, pair, network); it changes no later number."""
     for a in range(m):
         w.now_size[a] = w.log_size[a] + np.log(w.shrink[a])
-        if homogeneous:
+        if divided:
             norms[at, a, network] = w.log_norm[a] + np.log(w.growth[a])
         else:
-            store(w.found, 0, _norm(m, homogeneous, w, a))
+            store(w.found, 0, _norm(m, divided, w, a))
             norms[at, a, network] = 2.0 * np.log(w.found[0])
     pair = 0
     for b in range(m):
         for a in range(b + 1, m):
-            store(w.found, 0, _log_gap(m, homogeneous, w, a, b))
+            store(w.found, 0, _log_gap(m, divided, w, a, b))
             gaps[at, pair, network] = w.found[0]
             pair += 1
 
 
-def mlp_layer(m: int, homogeneous: bool, activate: Any) -> Any:
+def mlp_layer(m: int, divided: bool, activate: Any) -> Any:
     """Return the device function that takes a network one layer on, rows and all; layer 0 is the inputs."""
 
     @on_device
-    def step(layer, n, scale, slopes, skip, branch, w, row, kept, network, s0, s1, s2, s3):
+    def step(layer, n, scale, bias, slopes, skip, branch, w, row, kept, network, s0, s1, s2, s3):
         if layer == 0:
             return s0, s1, s2, s3
         factorise(m, w.matrix, 1.0, w.factor)
@@ -200,22 +200,24 @@ def mlp_layer(m: int, homogeneous: bool, activate: Any) -> Any:
                 activate(m, slopes, row.point, row.size, row.inverse, row.value, row.scratch)
                 add_products(m, row.value, row.part)
             add_up(m * (m + 1) // 2, row.part, w.gram)
-        measure_layer(m, homogeneous, w.gram, scale, w)
+        measure_layer(m, divided, w.gram, scale, bias, w)
         return s0, s1, s2, s3
 
     return step
 
 
-def resnet_layer(m: int, homogeneous: bool, activate: Any) -> Any:
+def resnet_layer(m: int, divided: bool, activate: Any) -> Any:
     """Return the same for a ResNet, whose layer 0 is drawn like a branch added to nothing."""
 
     @on_device
-    def step(layer, n, scale, slopes, skip, branch, w, row, kept, network, s0, s1, s2, s3):
+    def step(layer, n, scale, bias, slopes, skip, branch, w, row, kept, network, s0, s1, s2, s3):
         if layer == 0:
             factorise(m, w.matrix, 1.0, w.factor)
         else:
             # Everything is linear in the rows: the change of coordinates waits for this pass over them.
             change_coordinates(m, w.tilt, w.stretch, w.gram)
+            if not divided:
+                w.gram[0] += bias / scale
             factorise(m, w.gram, scale * branch * branch, w.factor)
         prepare(m, skip, w, row)
         for begin in range(0, n, _ROWS_TOGETHER):
@@ -236,7 +238,7 @@ def resnet_layer(m: int, homogeneous: bool, activate: Any) -> Any:
                 add_products(m, row.point, row.kept_part)
             add_up(m * (m + 1) // 2, row.part, w.gram)
             add_up(m * (m + 1) // 2, row.kept_part, w.products)
-        measure_layer(m, homogeneous, w.products, 1.0 / n, w)
+        measure_layer(m, divided, w.products, 1.0 / n, 0.0, w)
         return s0, s1, s2, s3
 
     return step
@@ -245,28 +247,30 @@ def resnet_layer(m: int, homogeneous: bool, activate: Any) -> Any:
 def signature(single: bool) -> tuple[Any, ...]:
     """Return the Numba types of a kernel's arguments."""
     kind = float32 if single else float64
-    numbers = (int64, int64, float64, kind, kind, float64, float64)
+    numbers = (int64, int64, float64, float64, kind, kind, float64, float64)
     begin = (float64[::1], float64[::1], float64[::1])
     filled = (kind[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1])
     return (uint32[:, ::1], *numbers, *begin, int64[::1], *filled)
 
 
 @lru_cache(maxsize=64)
-def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None) -> Any:
+def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None, divided: bool) -> Any:
     """Return the kernel of an MLP or a ResNet for m inputs, for slopes (phi None) or a scalar function.
 
-    single: whether rows are in single precision. It takes states (word, network) uint32, n, depth, scale = gain / n,
-    the two slopes, a ResNet's skip and branch, the three parts of a Start, the recorded layers, kept (neuron, input,
-    network) for a ResNet's rows, and norms (layer, input, network) and gaps (layer, pair, network), which it fills.
+    single: whether rows are in single precision; divided: whether inputs are divided by their norms. It takes states
+    (word, network) uint32, n, depth, scale = gain / n, the variance of biases, the two slopes,
+    a ResNet's skip and branch, the three parts of a Start, the recorded layers, kept (neuron, input, network) for a
+    ResNet's rows, and norms (layer, input, network) and gaps (layer, pair, network), which it fills.
     """
     corners = m * (m + 1) // 2
-    homogeneous = phi is None
     kind = float32 if single else float64
-    step = (resnet_layer if residual else mlp_layer)(m, homogeneous, on_device(activation_of(phi, False)))
+    step = (resnet_layer if residual else mlp_layer)(m, divided, on_device(activation_of(phi, "plain")))
 
     @cuda.jit
     @on_device.plain
-    def chain(states, n, depth, scale, up, down, skip, branch, matrix, log_size, log_norm, layers, kept, norms, gaps):
+    def chain(
+        states, n, depth, scale, bias, up, down, skip, branch, matrix, log_size, log_norm, layers, kept, norms, gaps
+    ):
         network = cuda.grid(1)
         if network >= norms.shape[2]:
             return
@@ -303,14 +307,16 @@ def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None) -
         for word in range(4):
             bits[word] = states[word, network]
         s0, s1, s2, s3 = load(bits, 0), load(bits, 1), load(bits, 2), load(bits, 3)
-        restart(m, homogeneous, matrix, log_size, log_norm, w)
+        restart(m, divided, matrix, log_size, log_norm, w)
         done = 0
         for layer in range(depth + 1):
-            s0, s1, s2, s3 = step(layer, n, scale, (up, down), skip, branch, w, row, kept, network, s0, s1, s2, s3)
+            s0, s1, s2, s3 = step(
+                layer, n, scale, bias, (up, down), skip, branch, w, row, kept, network, s0, s1, s2, s3
+            )
             if layer % _FLUSH_EVERY == 0:
-                flush(m, homogeneous, w)
+                flush(m, divided, w)
             if done < len(layers) and layers[done] == layer:
-                record(m, homogeneous, w, norms, gaps, done, network)
+                record(m, divided, w, norms, gaps, done, network)
                 done += 1
 
     return chain

@@ -18,9 +18,10 @@ from deeplim.finite.runners import (
     compiled_function,
     only_norms_change,
     scaled_slopes,
-    with_unit_norms,
+    scales_of,
+    with_norms_of,
 )
-from deeplim.finite.start import start
+from deeplim.finite.start import divides_norms, start
 from deeplim.inputs import Inputs
 from deeplim.simd.streams import stream_states
 
@@ -40,14 +41,16 @@ class Recipe(NamedTuple):
     """What a kernel is told of a network.
 
     phi: the activation as a compiled scalar function; None for slopes. single: rows in single precision. scale: the
-    gain over the width. Slopes, and a ResNet's skip and branch, are divided by their sizes, so that no row leaves
-    single precision's range; log_factor is what that takes from the log norms in every layer.
+    gain over the width; bias: the variance of biases. divided: whether inputs are divided by their norms. Slopes are
+    divided by the steeper, and the scales are those of ``Scales``, so that no row leaves single precision's range.
     """
 
     phi: Callable[[float], float] | None
     single: bool
+    divided: bool
     slopes: tuple[Any, ...]
     scale: float
+    bias: float
     skip: float
     branch: float
     log_factor: float
@@ -55,20 +58,21 @@ class Recipe(NamedTuple):
 
 def recipe_of(network: Network, inputs: int, precision: Precision = "auto") -> Recipe:
     """Return what a kernel is told of a network with so many inputs."""
-    homogeneous, rows = network.homogeneous, network.width >= SINGLE_FROM_WIDTH and inputs <= SINGLE_UP_TO_INPUTS
-    single = homogeneous and rows and precision == "auto"
+    divided, rows = divides_norms(network), network.width >= SINGLE_FROM_WIDTH and inputs <= SINGLE_UP_TO_INPUTS
+    single = divided and rows and precision == "auto"
     kind = np.float32 if single else np.float64
-    slopes, steepest = scaled_slopes(network, kind) if homogeneous else ((kind(0), kind(0)), 1.0)
-    skip, branch = (0.0, 1.0) if isinstance(network, MLP) else (network.skip_scale, network.branch_scale)
-    largest = max(abs(skip), abs(branch)) if homogeneous else 1.0
+    slopes, steepest = scaled_slopes(network, kind) if network.homogeneous else ((kind(0), kind(0)), 1.0)
+    gain, skip, branch, log_factor = scales_of(network)
     return Recipe(
         phi=compiled_function(network),
         single=single,
+        divided=divided,
         slopes=slopes,
-        scale=network.gain * steepest**2 / network.width,
-        skip=skip / largest,
-        branch=branch / largest,
-        log_factor=2 * float(np.log(largest)),
+        scale=gain * steepest**2 / network.width,
+        bias=network.bias_variance,
+        skip=skip,
+        branch=branch,
+        log_factor=log_factor,
     )
 
 
@@ -134,8 +138,8 @@ def cuda_runner(network: Network, inputs: Inputs, layers: np.ndarray, precision:
 
     m, recipe = inputs.count, recipe_of(network, inputs.count, precision)
     kernel = _kernel(network, m, recipe)
-    constants = [cuda.to_device(part) for part in (*start(inputs, unit_norm=network.homogeneous), layers)]
-    numbers = (network.width, int(layers[-1]), recipe.scale, *recipe.slopes, recipe.skip, recipe.branch)
+    constants = [cuda.to_device(part) for part in (*start(inputs, unit_norm=recipe.divided), layers)]
+    numbers = (network.width, int(layers[-1]), recipe.scale, recipe.bias, *recipe.slopes, recipe.skip, recipe.branch)
     kept_rows = (1, 1) if isinstance(network, MLP) else (network.width, m)
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
@@ -149,7 +153,7 @@ def cuda_runner(network: Network, inputs: Inputs, layers: np.ndarray, precision:
         norms[:] = np.moveaxis(norms_there.copy_to_host(), 2, 0) + recipe.log_factor * layers[:, None]
         gaps[:] = np.moveaxis(gaps_there.copy_to_host(), 2, 0)[:, :, :pairs]
 
-    wrapped = with_unit_norms(run) if network.normalization == "rmsnorm" else run
+    wrapped = with_norms_of(network, run) if network.normalization == "rmsnorm" else run
     return wrapped, max(1, min(LAUNCH, _MOST_BYTES // _bytes(network, m, len(layers))))
 
 
@@ -162,7 +166,7 @@ def _bytes(network: Network, inputs: int, layers: int) -> int:
 def _kernel(network: Network, inputs: int, recipe: Recipe) -> Any:
     from deeplim.finite.cuda_kernel import compile_kernel
 
-    return compile_kernel(inputs, recipe.single, not isinstance(network, MLP), recipe.phi)
+    return compile_kernel(inputs, recipe.single, not isinstance(network, MLP), recipe.phi, recipe.divided)
 
 
 def _not_compiled(network: Network, inputs: Inputs) -> str | None:

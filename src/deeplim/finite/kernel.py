@@ -14,6 +14,7 @@ import numpy as np
 from deeplim.finite.coordinates import change_coordinates, factorise, flush, measure, record, renormalise
 from deeplim.finite.rows import (
     ROWS,
+    Form,
     activation_of,
     add_products,
     add_up,
@@ -127,7 +128,7 @@ def _plus(f, x, y):
 
 
 @inline
-def _restart(m, homogeneous, block, states, start, w):
+def _restart(m, divided, block, states, start, w):
     """Put sixteen networks at their inputs, with the random streams of their own."""
     for k in range(COUNT):
         for word in range(4):
@@ -138,42 +139,44 @@ def _restart(m, homogeneous, block, states, start, w):
             w.size[a * COUNT + k] = np.exp(start.log_size[a])
         for at in range(m * (m + 1) // 2):
             w.matrix[at * COUNT + k] = start.matrix[at]
-    w.growth[:] = 1.0 if homogeneous else np.exp(start.log_norm[0])
-    if not homogeneous:
+    w.growth[:] = 1.0 if divided else np.exp(start.log_norm[0])
+    if not divided:
         w.size[:COUNT] = np.exp(start.log_norm[0] / 2)
     w.shrink[:] = 1.0
 
 
 @inline
-def _measure(m, homogeneous, gram, scale, w):
-    if homogeneous:
+def _measure(m, divided, gram, scale, bias, w):
+    if divided:
         renormalise(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
     else:
-        measure(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+        measure(m, gram, scale, bias, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
 
 
 @lru_cache(maxsize=64)
-def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, shaped: bool) -> tuple[Callable, Callable]:
+def compile_kernels(
+    unrolled: int, single: bool, phi: str | Callable | None, form: Form, divided: bool
+) -> tuple[Callable, Callable]:
     """Return the kernels of the MLP and of the ResNet.
 
     unrolled: the number of inputs the kernels are specialised to, or 0 for kernels that take any number. single:
-    whether rows are in single precision. phi: None for slopes, the name of a smooth function, shaped or not, or a
-    compiled scalar function. Both take states (word, network) uint32, n, depth, scale = gain / n, the activation's
-    parameters in the precision of the rows (two slopes, or s, 1 / s, 1 / phi'(0) of one that is shaped), the Start, a
-    Workspace, the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
+    whether rows are in single precision. phi: None for slopes, the name of a smooth function in a form, or a
+    compiled scalar function. divided: whether inputs are divided by their norms, as slopes without biases allow. Both
+    take states (word, network) uint32, n, depth, scale = gain / n, the variance of biases, the activation's parameters
+    in the precision of the rows (as ``deeplim.finite.rows.activation_of`` has them), the Start, a Workspace,
+    the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
     """
     entries, tile = unrolled * (unrolled + 1) // 2, unrolled * ROWS
-    homogeneous = phi is None
-    activate = activation_of(phi, shaped)
+    activate = activation_of(phi, form)
 
     @kernel(nogil=True)
-    def mlp(states, n, depth, scale, parameters, start, w, layers, norms, gaps):
+    def mlp(states, n, depth, scale, bias, parameters, start, w, layers, norms, gaps):
         m = unrolled if unrolled > 0 else norms.shape[2]
         corners = m * (m + 1) // 2
         for block in range(states.shape[1] // COUNT):
             first = block * COUNT
             last = min(first + COUNT, norms.shape[0])
-            _restart(m, homogeneous, block, states, start, w)
+            _restart(m, divided, block, states, start, w)
             done = 0
             for layer in range(depth + 1):
                 if layer > 0:
@@ -203,22 +206,22 @@ def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, sha
                             add_products(m, row, part)
                         add_up(corners, part, w.gram)
                     pause(w.bits, s0, s1, s2, s3)
-                    _measure(m, homogeneous, w.gram, scale, w)
+                    _measure(m, divided, w.gram, scale, bias, w)
                 wanted = done < len(layers) and layers[done] == layer
                 if layer % _FLUSH_EVERY == 0:
-                    flush(m, homogeneous, w)
+                    flush(m, divided, w)
                 if wanted:
-                    record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
+                    record(m, divided, w, norms[first:last, done], gaps[first:last, done])
                     done += 1
 
     @kernel(nogil=True)
-    def resnet(states, n, depth, scale, parameters, start, w, layers, norms, gaps, skip, branch):
+    def resnet(states, n, depth, scale, bias, parameters, start, w, layers, norms, gaps, skip, branch):
         m = unrolled if unrolled > 0 else norms.shape[2]
         corners = m * (m + 1) // 2
         for block in range(states.shape[1] // COUNT):
             first = block * COUNT
             last = min(first + COUNT, norms.shape[0])
-            _restart(m, homogeneous, block, states, start, w)
+            _restart(m, divided, block, states, start, w)
             w.growth[:] = 1.0
             # Layer 0 is drawn like a branch added to nothing, with the inputs' own covariance.
             w.kept[:] = 0.0
@@ -278,14 +281,16 @@ def compile_kernels(unrolled: int, single: bool, phi: str | Callable | None, sha
                     add_up(corners, other, w.products)
                 pause(w.bits, s0, s1, s2, s3)
                 # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
-                _measure(m, homogeneous, w.products, 1.0 / n, w)
+                _measure(m, divided, w.products, 1.0 / n, 0.0, w)
                 change_coordinates(m, w.tilt, w.stretch, w.gram)
+                if not divided:
+                    store(w.gram, 0, load(w.gram, 0) + bias / scale)
                 factorise(m, w.gram, scale * branch * branch, w.factor)
                 wanted = done < len(layers) and layers[done] == layer
                 if layer % _FLUSH_EVERY == 0:
-                    flush(m, homogeneous, w)
+                    flush(m, divided, w)
                 if wanted:
-                    record(m, homogeneous, w, norms[first:last, done], gaps[first:last, done])
+                    record(m, divided, w, norms[first:last, done], gaps[first:last, done])
                     done += 1
 
     return mlp, resnet

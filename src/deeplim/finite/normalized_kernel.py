@@ -34,6 +34,7 @@ from deeplim.finite.normalizations import (
 )
 from deeplim.finite.rows import (
     ROWS,
+    Form,
     activation_of,
     add_products,
     clear,
@@ -337,17 +338,20 @@ def _record(m, layer, fate, norms, gaps):
 
 
 @lru_cache(maxsize=64)
-def compile_kernel(phi: str | Callable | None, shaped: bool) -> Callable:
-    """Return the kernel of normalized networks, for phi and shaped as ``deeplim.finite.rows.activation_of`` takes them.
+def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
+    """Return the kernel of normalized networks, for phi and form as ``deeplim.finite.rows.activation_of`` takes them.
 
-    It takes states (word, network) uint32, n, the gain, the activation's parameters in double precision, the Start, a
-    Layer and a Room, the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which it
-    fills; the ``kinds`` of normalization at the four places; whether the network is a ResNet; and its ``scales``.
+    It takes states (word, network) uint32, n, the gain, the variance of biases, the activation's parameters in double
+    precision, the Start, a Layer and a Room, the recorded layers, and norms (network, layer, input) and gaps (network,
+    layer, pair), which it fills; the ``kinds`` of normalization at the four places; whether the network is a ResNet;
+    and its ``scales``.
     """
-    activate = activation_of(phi, shaped)
+    activate = activation_of(phi, form)
 
     @kernel(nogil=True)
-    def normalized(states, n, gain, parameters, start, layer, w, layers, norms, gaps, kinds, residual, skip, branch):
+    def normalized(
+        states, n, gain, bias, parameters, start, layer, w, layers, norms, gaps, kinds, residual, skip, branch
+    ):
         m = norms.shape[2]
         # No literals: Numba would compile the half layer once for each.
         yes, no = m > 0, m < 0
@@ -361,6 +365,7 @@ def compile_kernel(phi: str | Callable | None, shaped: bool) -> Callable:
                     _plan_branch(m, kinds[0], kinds[1], load(layer.matrix, 0), w)
                     _half_layer(m, n, activate, parameters, not residual, no, kinds[0], kinds[1], w)
                     _measure(m, n, w.gram, gain, w.log_size, w.drawn_matrix, w.drawn_log_size)
+                    store(w.drawn_matrix, 0, load(w.drawn_matrix, 0) + bias)
                 if residual:
                     _factorise(m, w.drawn_matrix, w.factor)
                     # The first rows are drawn like noise added to nothing, with the inputs' own covariance.

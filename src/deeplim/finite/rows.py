@@ -9,6 +9,7 @@ all of them.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from deeplim.simd.streams import two_normals
 ROWS = 4
 """Neurons in a tile; ``four`` and ``put_four`` spell it out."""
 _ZERO = np.float32(0)
+Form = Literal["plain", "shaped", "transformed"]
+"""How a named function is used: as it is, shaped towards the identity, or between two affine maps."""
 
 
 @inline
@@ -87,17 +90,17 @@ def activate_slopes(m, slopes, point, size, inverse_size, row, scratch):
             store(row, a * ROWS + t, select(beyond, crossed, here * h))
 
 
-def activation_of(phi: str | Callable | None, shaped: bool) -> Callable:
+def activation_of(phi: str | Callable | None, form: Form) -> Callable:
     """Return a compiled activate(m, parameters, point, size, inverse_size, row, scratch) that stores the same for phi.
 
-    None: slopes, the parameters. A name: a smooth function of ``deeplim.simd.smooth``, or if shaped
-    s (phi(x / s) - phi(0)) / phi'(0) with the parameters (s, 1 / s, 1 / phi'(0)). Anything else: a scalar function
-    that Numba has compiled.
+    None: slopes, the parameters. A name: a smooth function of ``deeplim.simd.smooth``; shaped it is
+    s (phi(x / s) - phi(0)) / phi'(0) with the parameters (s, 1 / s, 1 / phi'(0)), and transformed
+    b (phi(a x + t) + u) with (a, t, b, u, |a|, 1 / |a|). Anything else: a scalar function that Numba has compiled.
     """
     if phi is None:
         return activate_slopes
     if isinstance(phi, str):
-        return _shaped(phi) if shaped else _smooth(phi)
+        return {"plain": _smooth, "shaped": _shaped, "transformed": _transformed}[form](phi)
     return _lane_by_lane(phi)
 
 
@@ -124,6 +127,22 @@ def _shaped(name: str) -> Callable:
             for a in range(1, m):
                 h, r, inverse_r = load(point, a * ROWS + t), load(size, a), load(inverse_size, a)
                 store(row, a * ROWS + t, shaped_difference(name, z, h, r, inverse_r, s, inverse_s, inverse_slope))
+
+    return activate
+
+
+def _transformed(name: str) -> Callable:
+    @inline
+    def activate(m, parameters, point, size, inverse_size, row, scratch):
+        a, t, b, u, reach, inverse_reach = parameters
+        side = a * inverse_reach
+        for k in range(ROWS):
+            z = a * load(point, k) + t
+            store(row, k, b * (value(name, z) + u))
+            for i in range(1, m):
+                h, r, inverse_r = side * load(point, i * ROWS + k), reach * load(size, i), load(inverse_size, i)
+                found = difference(name, z, h, r, inverse_reach * inverse_r)
+                store(row, i * ROWS + k, (b * reach) * found)
 
     return activate
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
-from deeplim.activations import Elementwise, Shaped
+from deeplim.activations import Elementwise, Shaped, Smooth, Transformed
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import InputError
-from deeplim.finite.start import scale_free, start
+from deeplim.finite.start import divides_norms, scale_free, start
 from deeplim.inputs import Inputs
 from deeplim.loading import load_function
 from deeplim.simd.streams import stream_states
 from deeplim.smoothness import normalised, normalised_scalar
+
+if TYPE_CHECKING:
+    from deeplim.finite.rows import Form
 
 Precision = Literal["auto", "double"]
 Run = Callable[[int, int, np.ndarray, np.ndarray], None]
@@ -37,14 +40,15 @@ def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Prec
     if network.normalization != "none" and not only_norms_change(network):
         return _normalized(network, inputs, layers)
     single = precision == "auto" and network.width >= SINGLE_FROM_WIDTH and inputs.count <= SINGLE_UP_TO_INPUTS
-    if isinstance(network, MLP) and network.homogeneous and (inputs.count == 1 or (inputs.count == 2 and single)):
+    few = inputs.count == 1 or (inputs.count == 2 and single)
+    if isinstance(network, MLP) and divides_norms(network) and few:
         run = _specialised(network, inputs, layers)
     else:
         single = single and (network.homogeneous or _named(network) is not None)
         run = _fused(network, inputs, layers, single)
-        if single and not network.homogeneous:
+        if single and not divides_norms(network):
             run = _again_where_coarse(run, _fused(network, inputs, layers, False))
-    return with_unit_norms(run) if network.normalization == "rmsnorm" else run
+    return with_norms_of(network, run) if network.normalization == "rmsnorm" else run
 
 
 def how_computed(network: Network) -> str:
@@ -59,7 +63,7 @@ def how_computed(network: Network) -> str:
 def compiled_function(network: Network) -> Callable[[float], float] | None:
     """Return phi of the network as a scalar function compiled by Numba; None for slopes, or when it cannot be."""
     activation = network.activation
-    if isinstance(activation, Elementwise):
+    if isinstance(activation, Elementwise | Transformed):
         return _compiled(activation, 1.0)
     if isinstance(activation, Shaped):
         return _compiled(activation, activation.scale(network.width, network.depth))
@@ -67,7 +71,7 @@ def compiled_function(network: Network) -> Callable[[float], float] | None:
 
 
 @lru_cache(maxsize=32)
-def _compiled(activation: Elementwise | Shaped, s: float) -> Callable[[float], float] | None:
+def _compiled(activation: Smooth, s: float) -> Callable[[float], float] | None:
     from numba import njit
 
     function = load_function(activation.function)
@@ -75,11 +79,13 @@ def _compiled(activation: Elementwise | Shaped, s: float) -> Callable[[float], f
         shown, plain = normalised(function)[0], cast(Any, normalised_scalar(function))
     else:
         shown, plain = function, getattr(function, "scalar", function)
+    scale, shift, size, offset = activation.constants if isinstance(activation, Transformed) else (1 / s, 0.0, s, 0.0)
     at = np.linspace(-3.0, 3.0, 25)
     try:
         inner: Any = njit(plain) if hasattr(plain, "__code__") else plain
-        scalar: Any = njit(lambda x: s * float(inner(x / s)))
-        same = np.allclose([scalar(x) for x in at], s * shown(at / s), rtol=1e-12, atol=1e-14)
+        scalar: Any = njit(lambda x: size * (float(inner(scale * x + shift)) + offset))
+        told = size * (shown(scale * at + shift) + offset)
+        same = np.allclose([scalar(x) for x in at], told, rtol=1e-12, atol=1e-14)
     except Exception:  # Numba refuses a function in as many ways as it has passes; any of them means NumPy
         return None
     return scalar if same else None
@@ -88,7 +94,7 @@ def _compiled(activation: Elementwise | Shaped, s: float) -> Callable[[float], f
 def _named(network: Network) -> str | None:
     """The name of the network's smooth activation, if vector code has been written for it."""
     activation = network.activation
-    return activation.vector_name if isinstance(activation, Elementwise | Shaped) else None
+    return activation.vector_name if isinstance(activation, Smooth) else None
 
 
 def row_by_row(network: Network) -> bool:
@@ -97,24 +103,24 @@ def row_by_row(network: Network) -> bool:
 
 
 def only_norms_change(network: Network) -> bool:
-    """Whether the network is the one without normalization but for its norms, which are 1.
+    """Whether the network is the one without normalization but for its norms, which are all the same.
 
     RMSNorm divides each input by a number, and a positively homogeneous MLP hands that number on. Before the activation
     the correlations are the same too, but V^{aa} = (c/n) |phi(z/sigma)|^2 is random and not among what the kernel sums.
     """
     return (
         isinstance(network, MLP)
-        and network.homogeneous
+        and divides_norms(network)
         and (network.normalization, network.placement) == ("rmsnorm", "after-activation")
     )
 
 
-def with_unit_norms(run: Run) -> Run:
-    """Return the same, the log norm of every living input then set to 0."""
+def with_norms_of(network: Network, run: Run) -> Run:
+    """Return the same, the log norm of every living input then set to what it is after rmsnorm and weights."""
 
     def run_and_forget(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         run(seed, first, norms, gaps)
-        norms[~np.isneginf(norms)] = 0.0
+        norms[~np.isneginf(norms)] = np.log(network.gain_ratio)
 
     return run_and_forget
 
@@ -155,12 +161,13 @@ def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Run:
         else (pair.pair_mlp, pair.room, np.float32)
     )
     slopes, steepest = scaled_slopes(network, precision)
-    scale = network.gain * steepest**2 / network.width
-    begin = start(inputs, unit_norm=True)
+    scale = scales_of(network).gain * steepest**2 / network.width
+    begin, log_factor = start(inputs, unit_norm=True), scales_of(network).log_factor
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
         kernel(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps)
+        norms += log_factor * layers[:, None]
 
     return run
 
@@ -171,16 +178,20 @@ def scaled_slopes(network: Network, precision: type) -> tuple[tuple[Any, ...], f
     return tuple(precision(slope / steepest) for slope in network.slopes), steepest
 
 
-def _activation(network: Network, precision: type) -> tuple[Any, bool, tuple[Any, ...], float]:
-    """What ``compile_kernels`` takes for phi and shaped, the parameters its kernels take, and a factor left out."""
+def _activation(network: Network, precision: type) -> tuple[Any, "Form", tuple[Any, ...], float]:
+    """What ``compile_kernels`` takes for phi and form, the parameters its kernels take, and a factor left out."""
     if network.homogeneous:
         slopes, steepest = scaled_slopes(network, precision)
-        return None, False, slopes, steepest
-    activation, name = cast(Elementwise | Shaped, network.activation), _named(network)
+        return None, "plain", slopes, steepest
+    activation, name = cast(Smooth, network.activation), _named(network)
     if name is None or isinstance(activation, Elementwise):
-        return name or compiled_function(network), False, (precision(0.0),), 1.0
+        return name or compiled_function(network), "plain", (precision(0.0),), 1.0
+    if isinstance(activation, Transformed):
+        reach = abs(activation.input_scale)
+        numbers: tuple[float, ...] = (*activation.constants, reach, 1 / reach)
+        return name, "transformed", tuple(map(precision, numbers)), 1.0
     s, slope = activation.scale(network.width, network.depth), activation.slope
-    return name, True, tuple(precision(value) for value in (s, 1 / s, 1 / slope)), 1.0
+    return name, "shaped", tuple(precision(value) for value in (s, 1 / s, 1 / slope)), 1.0
 
 
 def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
@@ -188,44 +199,70 @@ def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
     from deeplim.simd.lanes import COUNT
 
     residual = isinstance(network, ResNet)
-    phi, shaped, parameters, _ = _activation(network, np.float64)
+    phi, form, parameters, _ = _activation(network, np.float64)
     # Not divided by the steepest: behind a normalization nothing would bring that factor back.
     parameters = network.slopes if network.homogeneous else parameters
     begin = start(inputs, unit_norm=scale_free(network))
-    kernel = compile_kernel(phi, shaped)
+    kernel = compile_kernel(phi, form)
     places, over_neurons = kinds(network), network.normalization != "batchnorm"
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
         layer, room = workspace(inputs.count, network.width, residual=residual, over_neurons=over_neurons)
-        arguments = (states, network.width, network.gain, parameters, begin, layer, room, layers, norms, gaps)
-        kernel(*arguments, places, residual, *scales(network))
+        numbers = (network.width, network.gain, network.bias_variance)
+        kernel(
+            states, *numbers, parameters, begin, layer, room, layers, norms, gaps, places, residual, *scales(network)
+        )
 
     return run
+
+
+class Scales(NamedTuple):
+    """The scales that a kernel runs with: gain, skip and branch, and what they take from log norms in every layer.
+
+    Slopes without biases run at the critical gain: what that leaves out grows every norm alike, and is added to the log
+    norms of an MLP, and put into the branch of a ResNet, whose scales are divided by the larger. So no row leaves
+    single precision's range, and no norm a float's.
+    """
+
+    gain: float
+    skip: float
+    branch: float
+    log_factor: float
+
+
+def scales_of(network: Network) -> Scales:
+    """Return the scales that the kernels without normalization take."""
+    skip, branch = (0.0, 1.0) if isinstance(network, MLP) else (network.skip_scale, network.branch_scale)
+    if not divides_norms(network):
+        return Scales(network.gain, skip, branch, 0.0)
+    if isinstance(network, MLP):
+        return Scales(network.critical_gain, skip, branch, float(np.log(network.gain_ratio)))
+    branch *= float(np.sqrt(network.gain_ratio))
+    largest = max(abs(skip), abs(branch))
+    return Scales(network.critical_gain, skip / largest, branch / largest, 2 * float(np.log(largest)))
 
 
 def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -> Run:
     from deeplim.finite.kernel import compile_kernels, workspace
     from deeplim.simd.lanes import COUNT
 
-    precision = np.float32 if single else np.float64
-    phi, shaped, parameters, left_out = _activation(network, precision)
-    gain = network.gain * left_out**2 / network.width
-    skip, branch = (0.0, 1.0) if isinstance(network, MLP) else (network.skip_scale, network.branch_scale)
-    # A ResNet's scales are divided by the larger for the same reason as slopes.
-    largest = max(abs(skip), abs(branch)) if network.homogeneous else 1.0
-    mlp, resnet = compile_kernels(inputs.count if single else 0, single, phi, shaped)
-    begin = start(inputs, unit_norm=network.homogeneous)
+    precision, divided = np.float32 if single else np.float64, divides_norms(network)
+    phi, form, parameters, left_out = _activation(network, precision)
+    gain, skip, branch, log_factor = scales_of(network)
+    numbers = (network.width, int(layers[-1]), gain * left_out**2 / network.width, network.bias_variance)
+    mlp, resnet = compile_kernels(inputs.count if single else 0, single, phi, form, divided)
+    begin = start(inputs, unit_norm=divided)
     kept = 0 if isinstance(network, MLP) else network.width
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
         room = workspace(inputs.count, kept, precision)
-        arguments = (states, network.width, int(layers[-1]), gain, parameters, begin, room, layers, norms, gaps)
+        arguments = (states, *numbers, parameters, begin, room, layers, norms, gaps)
         if isinstance(network, MLP):
             mlp(*arguments)
         else:
-            resnet(*arguments, skip / largest, branch / largest)
-            norms += 2 * np.log(largest) * layers[:, None]
+            resnet(*arguments, skip, branch)
+        norms += log_factor * layers[:, None]
 
     return run

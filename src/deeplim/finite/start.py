@@ -13,7 +13,7 @@ from deeplim.inputs import Inputs
 class Start(NamedTuple):
     """matrix: covariance of (z^0, (z^a - z^0) / r_a), lower triangle by rows; log_size: log r_a; log_norm: log V^{aa}.
 
-    For a homogeneous activation the inputs are first divided by their norms.
+    Where the chain divides inputs by their norms, these are divided first.
     """
 
     matrix: Float[np.ndarray, " entry"]
@@ -26,6 +26,11 @@ def start(inputs: Inputs, *, unit_norm: bool) -> Start:
     norm = np.ones(inputs.count) if unit_norm else np.exp(inputs.log_norm / 2)
     found = in_coordinates(norm, inputs.gap)
     return Start(found.matrix[0][np.tril_indices(inputs.count)], found.log_size[0], inputs.log_norm.copy())
+
+
+def divides_norms(network: Network) -> bool:
+    """Return whether the chain may divide every input by its norm: slopes pass it on, but not beside a bias."""
+    return network.homogeneous and network.bias_variance == 0
 
 
 def scale_free(network: Network) -> bool:

@@ -25,7 +25,8 @@ def sample_weights(
 ) -> Paths:
     """Return the covariances of independent networks, each made of its weight matrices and run on the inputs.
 
-    W_in has shape (n, m) and acts on a square root of the inputs' Gram matrix; every other W is n x n. 1 - rho is half
+    W_in has shape (n, m) and acts on a square root of the inputs' Gram matrix; every other W is n x n, and b has n
+    entries. An MLP's state has an entry more for its bias, so that its square is the next covariance. 1 - rho is half
     the squared distance of the normalised states; below 1e-28 that is rounding, and the two inputs are taken to be
     exactly parallel. An input whose states are all zero, or that a normalization leaves 0 / 0, is dead from there on.
     O(n^2 m) a layer.
@@ -66,33 +67,39 @@ def activate(network: Network, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarr
 def _norms_and_gaps(state: Float[np.ndarray, "network neuron input"]) -> tuple[np.ndarray, np.ndarray]:
     """log V^{aa} (network, input) and log(1 - rho) (network, pair)."""
     first, second = np.triu_indices(state.shape[2], 1)
-    square = np.mean(state**2, axis=1)
+    square = np.sum(state**2, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        unit = state / np.sqrt(square * state.shape[1])[:, None]
+        unit = state / np.sqrt(square)[:, None]
         gap = np.sum((unit[:, :, first] - unit[:, :, second]) ** 2, axis=1) / 2
         return np.log(square), np.log(np.where(gap < _ROUNDING, 0.0, gap))
 
 
 def _forward(network: Network, inputs: Inputs, networks: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """The states of layers 0, ..., depth, each of shape (network, neuron, input), whose mean squares are V."""
-    n, m, c = network.width, inputs.count, network.gain
+    """The states of layers 0, ..., depth, each of shape (network, neuron, input), whose sums of squares are V."""
+    n, m, sigma_b = network.width, inputs.count, np.sqrt(network.bias_variance)
+    sigma_w = np.sqrt(network.gain / n)
     values, vectors = np.linalg.eigh(inputs.covariance)
-    x = (vectors * np.sqrt(np.maximum(values, 0))).T * np.sqrt(m)
-    z = rng.standard_normal((networks, n, m)) @ x / np.sqrt(m)
+    x = (vectors * np.sqrt(np.maximum(values, 0))).T
+    z = rng.standard_normal((networks, n, m)) @ x
+
+    def bias() -> np.ndarray:
+        return sigma_b * rng.standard_normal((networks, n, 1)) if sigma_b > 0 else np.zeros((1, 1, 1))
+
     if isinstance(network, MLP):
         states = [np.broadcast_to(x, (networks, m, m))]
         for layer in range(network.depth):
             if layer > 0:
-                z = rng.standard_normal((networks, n, n)) @ states[-1] / np.sqrt(n)
-            states.append(_bury(network, states[-1], np.sqrt(c) * _branch(network, z)))
+                z = rng.standard_normal((networks, n, n)) @ states[-1][:, :n] + bias()
+            h = np.concatenate([sigma_w * _branch(network, z), np.full((networks, 1, m), sigma_b)], axis=1)
+            states.append(_bury(network, states[-1], h))
         return states
-    states = [z]
+    states = [z / np.sqrt(n)]
     for _ in range(network.depth):
         weights = rng.standard_normal((networks, n, n))
-        added = _normalized("before-sum", network, np.sqrt(c / n) * weights @ _branch(network, z))
+        added = _normalized("before-sum", network, sigma_w * weights @ _branch(network, z) + bias())
         total = network.skip_scale * z + network.branch_scale * added
         z = _bury(network, z, _normalized("after-sum", network, total))
-        states.append(z)
+        states.append(z / np.sqrt(n))
     return states
 
 

@@ -8,11 +8,39 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.architecture import Network
+from deeplim.architecture import MLP, Network
 from deeplim.checks import check_count, check_memory, check_seed
 from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs
 from deeplim.paths import Clock, Paths, check_layers
+
+
+def norm_shift(network: Network, layers: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"] | None:
+    """Return what the network's weights add to every log norm at these layers, over those of the critical variance.
+
+    None where its variances change more than that. Slopes hand a factor on: sigma_w^2 / c in every layer of an MLP. A
+    normalization divides it out again, but for that of the last layer.
+    """
+    each = float(np.log(network.gain_ratio))
+    if network.critical:
+        return np.zeros(len(layers))
+    if network.bias_variance > 0 or not isinstance(network, MLP) or network.normalization == "batchnorm":
+        return None
+    if network.normalization == "none":
+        return each * layers if network.homogeneous else None
+    divided = network.homogeneous or network.placement == "before-activation"
+    return each * (layers > 0) if divided else None
+
+
+def _of_critical_networks(network: Network) -> str:
+    """Why a limit of critical networks does not describe this one."""
+    what = f"a bias variance of {network.bias_variance:g}"
+    if network.bias_variance == 0:
+        what = f"a weight variance of {network.gain:.6g}, where {network.critical_gain:.6g} is critical,"
+    return (
+        f"it is derived for critical weights without biases, and {what} moves norms and correlations in every layer; "
+        "the infinite-width recursion, the moment chain of an MLP and exact networks follow them."
+    )
 
 
 @dataclass(frozen=True)
@@ -20,7 +48,9 @@ class AbstractLimit(ABC):
     """A limit law bound to one network; making one for a network it does not describe raises LimitError.
 
     name: the word that names it on the command line and in JSON. equation: LaTeX. statement: one plain sentence.
-    accuracy: how the network's law approaches it, in one sentence. source: paper and equation.
+    accuracy: how the network's law approaches it, in one sentence. source: paper and equation. any_variances: whether
+    it follows any weight and bias variances itself; else it is one of critical networks, and describes those others
+    whose log norms are shifted and whose correlations have the same law (``norm_shift``).
     """
 
     network: Network
@@ -34,16 +64,26 @@ class AbstractLimit(ABC):
     source: ClassVar[str]
     deterministic: ClassVar[bool]
     most_inputs: ClassVar[int | None] = None
+    any_variances: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         reason = self.why_not(self.network)
         if reason is not None:
             raise LimitError(f"the limit {self.name!r} does not describe this network: {reason}")
 
+    @classmethod
+    @final
+    def why_not(cls, network: Network) -> str | None:
+        """Return None when the limit describes the network, else one sentence that says why it does not."""
+        reason = cls._why_not(network)
+        if reason is None and not cls.any_variances and norm_shift(network, np.ones(1)) is None:
+            return _of_critical_networks(network)
+        return reason
+
     @staticmethod
     @abstractmethod
-    def why_not(network: Network) -> str | None:
-        """Return None when the limit describes the network, else one sentence that says why it does not."""
+    def _why_not(network: Network) -> str | None:
+        """The same for a network of the critical weight variance without biases."""
 
     @property
     @abstractmethod
@@ -94,8 +134,9 @@ class AbstractLimit(ABC):
         inputs: Inputs,
         alive: np.ndarray | None = None,
     ) -> Paths:
+        shift = None if self.any_variances else norm_shift(self.network, np.round(time * self.layers_per_unit))
         return Paths(
-            log_norm=log_norm,
+            log_norm=log_norm if shift is None else log_norm + shift[:, None],
             log_gap=log_gap,
             alive=np.ones(log_norm.shape[:2], dtype=bool) if alive is None else alive,
             time=time,

@@ -47,7 +47,7 @@ class CovarianceODE(AbstractLimit):
     deterministic = True
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for a ResNet with branch a/sqrt(depth), and for an MLP shaped at the rate of its depth."""
         if network.normalization == "batchnorm":
             return "batchnorm acts across the inputs, so that no equation of pairs is closed; draw exact networks."

@@ -34,7 +34,7 @@ class CovarianceSDE(AbstractSDE):
     source = "Li, Nica & Roy 2022; Li & Nica 2023"
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for an MLP with shaped ReLU, or a linear one."""
         if not isinstance(network, MLP):
             return "it is derived for an MLP; a ResNet whose branch keeps its size in depth has an SDE of its own."

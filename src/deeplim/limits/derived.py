@@ -48,7 +48,7 @@ class DerivedLimit(AbstractLimit):
     source = "after Li, Nica & Roy 2022, whose derivation it carries out numerically"
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None unless the network has batchnorm."""
         if network.normalization == "batchnorm":
             return (

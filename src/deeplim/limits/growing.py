@@ -57,7 +57,8 @@ def grown(network: Network) -> Grown:
 
 
 def at_size(network: Network, size: int) -> Network:
-    """Return the network grown to this size, at the same depth/width (the depth at most 10^7)."""
+    """Return the critical network grown to this size, at the same depth/width (the depth at most 10^7)."""
+    network = network.model_copy(update={"weight_variance": None})
     if grown(network) == "width":
         depth = round(size * network.aspect)
         return network.model_copy(update={"width": size, "depth": int(np.clip(depth, 1, _LARGEST_SIZE))})

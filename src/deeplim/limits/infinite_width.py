@@ -22,8 +22,10 @@ Followed = tuple[list[np.ndarray], list[np.ndarray]]
 
 @dataclass(frozen=True)
 class InfiniteWidth(AbstractLimit):
-    """V_{l+1} = K(V_l) for the MLP and skip^2 V_l + branch^2 K(V_l) for the ResNet; K^{ab} = c E phi(g^a) phi(g^b).
+    """V_{l+1} = K(V_l) for the MLP and skip^2 V_l + branch^2 K(V_l) for the ResNet.
 
+    K^{ab} = c E phi(g^a) phi(g^b) + sigma_b^2, with the network's own weight variance c and bias variance sigma_b^2
+    (Poole et al. 2016), whether or not they are critical.
     For two slopes K(rho) = rho + kappa nuhat(rho), kappa = (s_+ - s_-)^2 / (pi (s_+^2 + s_-^2)), followed in the gap
     1 - rho so that nothing is lost as inputs align; for other activations K is found by Gaussian quadrature. With a
     normalization K is what ``deeplim.limits.kernels`` says; batchnorm has no closed form and is averaged over rows:
@@ -34,24 +36,30 @@ class InfiniteWidth(AbstractLimit):
     name = "infinite-width"
     title = "Infinite-width recursion"
     clock = "layer"
-    equation = r"V_{\ell+1} = K(V_\ell), \qquad K^{ab}(V) = c\, \mathbb{E}\,\varphi(g^a)\varphi(g^b), \; g \sim N(0, V)"
+    equation = (
+        r"V_{\ell+1} = K(V_\ell), \qquad "
+        r"K^{ab}(V) = c\, \mathbb{E}\,\varphi(g^a)\varphi(g^b) + \sigma_b^2, \; g \sim N(0, V)"
+    )
     statement = "At infinite width every network of this depth has the same covariances; this is the map they follow."
     accuracy = (
         "A network of width n and depth d fluctuates about it: an MLP by about sqrt(d/n), a ResNet with branch "
         "a/sqrt(d) by about n^(-1/2)."
     )
-    source = "Cho & Saul 2009; Daniely et al. 2016; Li & Nica 2023, section 2"
+    source = "Cho & Saul 2009; Daniely et al. 2016; Poole et al. 2016; Li & Nica 2023, section 2"
     deterministic = True
+    any_variances = True
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None: every network has an infinite-width recursion."""
         return None
 
     @property
     def parameters(self) -> dict[str, float]:
-        """c, and kappa for an activation given by slopes."""
+        """c, sigma_b^2 where there are biases, and kappa for an activation given by slopes."""
         found = {"c": self.network.gain}
+        if self.network.bias_variance:
+            found["sigma_b^2"] = self.network.bias_variance
         if self.network.homogeneous:
             found["kappa"] = slope_kernel_strength(*self.network.slopes)
         return found

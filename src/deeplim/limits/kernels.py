@@ -37,29 +37,46 @@ _MOST_NUMBERS = 2**21
 def layer_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, rows: int = 0) -> tuple[Norms, Gaps]:
     """Return log norms and gaps one layer further: K(V) for an MLP, skip^2 V + branch^2 K(V) for a ResNet.
 
-    K(V) = c E phi(g) phi(g)^T, g ~ N(0, V), and with a normalization what ``kernel_map`` says; after the sum, rmsnorm
-    and layernorm put the norms back to one. A ResNet with batchnorm before or after the sum has rows that are no
-    Gaussians, and no such map.
+    K(V) = c E phi(g) phi(g)^T + sigma_b^2, g ~ N(0, V), and with a normalization what ``kernel_map`` says; after the
+    sum, rmsnorm and layernorm put the norms back to one. A ResNet with batchnorm before or after the sum has rows that
+    are no Gaussians, and no such map.
     """
     log_new, gap_new = kernel_map(network, log_norm, gap, pairs, rows=rows)
     if isinstance(network, MLP):
         return log_new, gap_new
     kept, added = _log_square(network.skip_scale) + log_norm, _log_square(network.branch_scale) + log_new
-    total = np.logaddexp(kept, added)
-    # 1 - rho = 1 - sum of sqrt(share_a share_b) rho over the two branches, whose shares of V^{aa} add up to one;
-    # one minus the sum of square roots is half the squared distance of the roots, so nothing cancels.
-    roots = [np.exp((part - total) / 2) for part in (kept, added)]
-    apart = sum((root[pairs[0]] - root[pairs[1]]) ** 2 for root in roots) / 2
-    both = [root[pairs[0]] * root[pairs[1]] for root in roots]
+    total, gap_new = _sum((kept, gap), (added, gap_new), pairs)
     if network.normalization != "none" and network.placement == "after-sum":
         total = np.zeros_like(total)
-    return total, np.asarray(apart + both[0] * gap + both[1] * gap_new)
+    return total, gap_new
+
+
+def _sum(one: tuple[Norms, Gaps], other: tuple[Norms, Gaps], pairs: Pairs) -> tuple[Norms, Gaps]:
+    """Log norms and gaps of the sum of two independent parts.
+
+    1 - rho = 1 - sum of sqrt(share_a share_b) rho over the parts, whose shares of V^{aa} add up to one; one minus the
+    sum of square roots is half the squared distance of the roots, so nothing cancels.
+    """
+    total = np.logaddexp(one[0], other[0])
+    roots = [np.exp((part - total) / 2) for part in (one[0], other[0])]
+    apart = sum((root[pairs[0]] - root[pairs[1]]) ** 2 for root in roots) / 2
+    both = [root[pairs[0]] * root[pairs[1]] for root in roots]
+    return total, np.asarray(apart + both[0] * one[1] + both[1] * other[1])
+
+
+def _biased(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple[Norms, Gaps]:
+    """The same beside a bias, which is one for all inputs."""
+    if network.bias_variance == 0:
+        return log_norm, gap
+    bias = np.full_like(log_norm, np.log(network.bias_variance)), np.zeros_like(gap)
+    return _sum((log_norm, gap), bias, pairs)
 
 
 def kernel_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, rows: int = 0) -> tuple[Norms, Gaps]:
     """Return log norms and gaps of the layer's second moments where they are handed on: in a ResNet, of its branch.
 
-    rmsnorm before the activation makes K of the correlations; after it, or before the sum, the correlations of K.
+    rmsnorm before the activation makes K of the correlations; after it, or before the sum, the correlations of K. A
+    bias adds sigma_b^2 to every entry, before the sum's normalization.
     layernorm is the same wherever the neurons have mean zero, which is everywhere but after the activation: there it
     gives the correlations of Cov(phi(g)), for slopes 1 - rho' = (1 - rho - kappa nuhat(rho)) / (1 - kappa).
     batchnorm has no closed form: E h h^T, h = sqrt(c) phi(N(g)) or N(phi(g)), is averaged over quasi-random rows, and
@@ -70,12 +87,15 @@ def kernel_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, ro
     """
     kind, place = network.normalization, network.placement
     if kind == "batchnorm" and place in ("before-activation", "after-activation"):
-        return _average(network, log_norm, gap, pairs, rows)
+        return _biased(network, *_average(network, log_norm, gap, pairs, rows), pairs)
     if kind != "none" and place == "before-activation":
         log_norm = np.zeros_like(log_norm)
     centred = kind == "layernorm" and place == "after-activation"
     log_new, gap_new = (centred_map if centred else activation_map)(network, log_norm, gap, pairs)
-    if kind != "none" and place in ("after-activation", "before-sum"):
+    if kind != "none" and place == "after-activation":
+        log_new = np.full_like(log_new, np.log(network.gain))
+    log_new, gap_new = _biased(network, log_new, gap_new, pairs)
+    if kind != "none" and place == "before-sum":
         log_new = np.zeros_like(log_new)
     return log_new, gap_new
 
@@ -85,7 +105,7 @@ def activation_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -
     if not network.homogeneous:
         return _quadrature(network, log_norm, gap, pairs)
     kappa = slope_kernel_strength(*network.slopes)
-    return log_norm, gap - kappa * nuhat(gap)
+    return log_norm + np.log(network.gain_ratio), gap - kappa * nuhat(gap)
 
 
 def centred_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple[Norms, Gaps]:
@@ -93,7 +113,7 @@ def centred_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> t
     if network.homogeneous:
         # E phi(g) = (s_+ - s_-) / sqrt(2 pi), and c (E phi(g))^2 = kappa
         kappa = slope_kernel_strength(*network.slopes)
-        return log_norm + np.log1p(-kappa), (gap - kappa * nuhat(gap)) / (1 - kappa)
+        return log_norm + np.log1p(-kappa) + np.log(network.gain_ratio), (gap - kappa * nuhat(gap)) / (1 - kappa)
     phi, c = network.function, network.gain
     deviation, which = np.unique(np.exp(log_norm / 2), return_inverse=True)
     mean = np.array([_mean(phi, one) for one in deviation])
@@ -214,10 +234,24 @@ def fixed_points(network: Network) -> list[FixedPoint]:
     return found
 
 
+def norm_free(network: Network) -> bool:
+    """Whether the correlation map is the same whatever the norms: slopes without biases, or an MLP that divides."""
+    if network.normalization == "none":
+        return network.homogeneous and network.bias_variance == 0
+    return isinstance(network, MLP) and (network.homogeneous or network.placement == "before-activation")
+
+
 def _check_correlation_map(network: Network) -> None:
     if network.normalization == "batchnorm":
         raise LimitError(
             "batchnorm maps the correlations of all inputs at once; follow them with the infinite-width limit."
+        )
+    if norm_free(network):
+        return
+    if not network.critical:
+        raise LimitError(
+            f"the correlation map of {network} changes with its norms, which its variances move; see "
+            "deeplim.mean_field.fixed_point."
         )
     if isinstance(network, MLP) or network.homogeneous or network.normalization != "none":
         return

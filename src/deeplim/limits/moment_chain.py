@@ -27,17 +27,18 @@ class MomentChain(AbstractLimit):
 
     K is the mean of a layer, C / n its covariance, C^{ab,cd} = c^2 Cov(phi^a phi^b, phi^c phi^d). With K = L L^T the
     layer is L W L^T, W = T T^T, and the logarithms of T's diagonal and its third entry are given the means, covariances
-    and third cumulants that they have at width n, to order 1/n^2. For ReLU and small angles 1 - rho is thus multiplied
-    by a variable with those of chi^2_{N-1} / chi^2_N, N ~ Binomial(n, 1/2) (Jakub & Nica 2023). For two slopes all
-    depends on the angle alone and is tabulated in it; any other function is integrated on a grid of norms and
-    differences. It describes continuous functions; sampling one that jumps raises LimitError.
+    and third cumulants that they have at width n, to order 1/n^2; biases add sigma_b^2 to every entry. For ReLU and
+    small angles 1 - rho is thus multiplied by a variable with those of chi^2_{N-1} / chi^2_N, N ~ Binomial(n, 1/2)
+    (Jakub & Nica 2023). For two slopes without biases all depends on the angle alone and is tabulated in it; anything
+    else is integrated on a grid of norms and differences. It describes continuous functions; sampling one that jumps
+    raises LimitError.
     """
 
     name = "moments"
     title = "Moment chain"
     clock = "layer"
     equation = (
-        r"V_{\ell+1} = K(V_\ell) + n^{-1/2}\, C(V_\ell)^{1/2}\, \xi_\ell, \qquad "
+        r"V_{\ell+1} = K(V_\ell) + \sigma_b^2 + n^{-1/2}\, C(V_\ell)^{1/2}\, \xi_\ell, \qquad "
         r"C^{ab,cd} = c^2\, \mathrm{Cov}(\varphi^a \varphi^b, \varphi^c \varphi^d)"
     )
     statement = (
@@ -50,9 +51,10 @@ class MomentChain(AbstractLimit):
     source = "Cho & Saul 2009 for the moments; Jakub & Nica 2023 for the angle at finite width"
     deterministic = False
     most_inputs = 2
+    any_variances = True
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for an MLP without normalization of width 16 or more."""
         if not isinstance(network, MLP):
             return (
@@ -70,15 +72,17 @@ class MomentChain(AbstractLimit):
 
     @property
     def parameters(self) -> dict[str, float]:
-        """n, the width, and c."""
-        return {"n": float(self.network.width), "c": self.network.gain}
+        """n, the width, c, and sigma_b^2 where there are biases."""
+        biased = {"sigma_b^2": self.network.bias_variance} if self.network.bias_variance else {}
+        return {"n": float(self.network.width), "c": self.network.gain} | biased
 
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         layers = np.round(time).astype(np.int64)
         log_norm = np.resize(inputs.log_norm, 2)
         gap = float(inputs.gap[0, 1]) if inputs.count == 2 else np.nan
         norms, gaps = np.empty((samples, len(layers), 2)), np.empty((samples, len(layers)))
-        follow = _follow_slopes if self.network.homogeneous else _follow_function
+        angle_alone = self.network.homogeneous and self.network.bias_variance == 0
+        follow = _follow_slopes if angle_alone else _follow_function
         follow(self.network, log_norm, gap, layers, seed, norms, gaps)
         norms, gaps = norms[:, :, : inputs.count], gaps[:, :, None][:, :, : inputs.count - 1]
         norms[np.isnan(norms)] = np.inf  # a square overflowed beside an exploded norm
@@ -106,6 +110,7 @@ def _follow_slopes(
         slope_paths(seed, first, table, scale, kappa, log_norm, gap, layers, norms[part], gaps[part])
 
     in_batches(fill, len(norms))
+    norms += (np.log(network.gain_ratio) * layers)[:, None]
 
 
 @lru_cache(maxsize=32)
@@ -151,7 +156,8 @@ def _fill_by_grid(
 ) -> None:
     from deeplim.limits.moment_steps import gaps_of, larger_first
 
-    grid, single = function_grid(network), np.isnan(gap)
+    single, bias = np.isnan(gap), network.bias_variance
+    grid = function_grid(network.model_copy(update={"bias_variance": 0.0}))
     gap = 1.0 if single else gap
     first = np.full(len(norms), log_norm[0])
     ratio = np.expm1((log_norm[1] - log_norm[0]) / 2)
@@ -160,8 +166,10 @@ def _fill_by_grid(
     swapped, flipped = np.zeros((2, len(norms)), dtype=bool)
     for layer in range(int(layers[-1]) + 1):
         if layer > 0:
-            larger_first(first, u, v, swapped, flipped, grid.odd)
+            larger_first(first, u, v, swapped, flipped, grid.odd and bias == 0)
             grid.step(first, u, v, normals[:, layer - 1])
+            if bias > 0:
+                _add_bias(bias, first, u, v)
         for done in np.flatnonzero(layers == layer):
             with np.errstate(divide="ignore", over="ignore"):  # the second input may have died, or the first exploded
                 other = first + np.log1p((u + u * u + v * v) + u)
@@ -169,3 +177,19 @@ def _fill_by_grid(
             gaps[:, done] = gaps_of(np.where(flipped, -2 - u, u), v)
         if single:  # an orthogonal input of the same size stands in for the second
             u[:], v[:], swapped[:] = -1.0, 1.0, False
+
+
+def _add_bias(variance: float, log_norm: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
+    """Add a variance to every entry of the covariances of pairs (1, 0), (1 + u, v) of these norms, in place.
+
+    With b the variance over the first norm, u becomes u / (1 + b) and v^2 becomes (v^2 + u^2 b / (1 + b)) / (1 + b):
+    nothing cancels. What has exploded stays so, and what has died lives again, all inputs alike.
+    """
+    dead, living = np.isneginf(log_norm), np.isfinite(log_norm)
+    log_norm[dead], u[dead], v[dead] = np.log(variance), 0.0, 0.0
+    with np.errstate(over="ignore", divide="ignore"):
+        b = variance * np.exp(-log_norm[living])
+        kept, lean = 1 / (1 + b), 1 / (1 + 1 / b)
+        log_norm[living] = np.logaddexp(log_norm[living], np.log(variance))
+        v[living] = np.sqrt((v[living] ** 2 + u[living] ** 2 * lean) * kept)
+        u[living] *= kept

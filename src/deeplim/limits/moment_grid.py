@@ -31,7 +31,7 @@ class FunctionGrid:
     """
 
     def __init__(self, network: Network) -> None:
-        self.network, self.phi = network, network.function
+        self.network, self.phi = network, network.phi
         middle = (np.arange(_DIRECTIONS) + 0.5) * np.pi / _DIRECTIONS
         far, turn = (axis.ravel() for axis in np.meshgrid(np.linspace(0, _FURTHEST, _SIZES), middle, indexing="ij"))
         zeta = np.maximum(far / (1 - far), _CLOSEST) * np.exp(1j * turn)

@@ -39,7 +39,7 @@ class NormalizedSDE(AbstractSDE):
     source = "derived here after Li, Nica & Roy 2022; the question is of Li & Nica 2023"
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for an MLP with RMSNorm or LayerNorm and a shaped activation."""
         if not isinstance(network, MLP):
             return "it is derived for an MLP; for a normalized ResNet the exact networks are the answer."

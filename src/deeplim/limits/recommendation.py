@@ -4,6 +4,7 @@ import numpy as np
 
 from deeplim.architecture import Network
 from deeplim.gaussian import mean_square
+from deeplim.limits.base import norm_shift
 from deeplim.limits.catalogue import find
 from deeplim.limits.moment_chain import LEAST_WIDTH, MomentChain
 
@@ -11,6 +12,7 @@ _AFFORDABLE = 4_000_000
 """Neurons (width x depth) up to which a thousand exact networks take seconds to a minute."""
 _STABLE = 1.0
 """The growth, in logs over the depth, that a deviation of the norm may have before the norms count as unstable."""
+_STEP, _SETTLED, _LARGEST_LOG = 1e-3, 1e-6, 300.0
 _WIDE = 128
 """Width from which the measured limits were within 0.1 standard deviations, at depths that suit them."""
 
@@ -43,18 +45,35 @@ def recommend(network: Network) -> tuple[str, str]:
 
 
 def _growth(network: Network) -> float:
-    """By how much, in logs over the whole depth, the infinite-width map of norms multiplies a deviation from one."""
+    """By how much, in logs over the whole depth, the infinite-width map of norms multiplies a deviation from unit norm.
+
+    Along the norms that it takes from there: at the critical variance they stay at one.
+    """
     if network.homogeneous:
-        return 0.0
-    step = 1e-3
-    above, below = (mean_square(network.function, float(np.exp(sign * step))) for sign in (1, -1))
-    slope = float(np.log(above / below)) / (2 * step)
-    return network.depth * float(np.log(max(slope, 1e-300)))
+        return 0.0  # a bias only makes deviations smaller
+    log_norm, total = 0.0, 0.0
+    for layer in range(network.depth):
+        below, moved, above = (_next_log_norm(network, log_norm + step) for step in (-_STEP, 0.0, _STEP))
+        slope = float(np.log(max((above - below) / (2 * _STEP), 1e-300)))
+        if abs(moved - log_norm) < _SETTLED:
+            return total + (network.depth - layer) * slope
+        log_norm, total = moved, total + slope
+        if not abs(log_norm) < _LARGEST_LOG:
+            return np.inf if log_norm > 0 else total
+    return total
+
+
+def _next_log_norm(network: Network, log_norm: float) -> float:
+    """log V one layer of infinite width further."""
+    square = network.gain * mean_square(network.function, float(np.exp(log_norm))) + network.bias_variance
+    return float(np.log(max(square, 1e-300)))
 
 
 def _for_moments(network: Network) -> str:
     """Why the moment chain, and whether a limit would do as well where that was measured."""
     why = "it keeps the corrections of order 1/width, two inputs at a time"
+    if norm_shift(network, np.ones(1)) is None:
+        return f"{why}, with the network's own weight and bias variances."
     names = [limit.name for limit in find(network)]
     if "sde" in names:
         return f"{why}; the covariance SDE {_verdict(network.width >= _WIDE)} here, for any number of inputs."

@@ -31,7 +31,7 @@ class ResNetSDE(AbstractSDE):
     source = "after Noci et al. 2023 and Li, Nica & Roy 2022"
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for a ResNet with a shaped activation and a branch of fixed size."""
         if isinstance(network, MLP):
             return "it is for a ResNet; a shaped MLP has an SDE of its own."

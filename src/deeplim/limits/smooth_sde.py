@@ -39,7 +39,7 @@ class SmoothSDE(AbstractSDE):
     source = "Li, Nica & Roy 2022"
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for an MLP with a smooth activation shaped at the rate 1/2."""
         if not isinstance(network, MLP):
             return "it is derived for an MLP; a ResNet whose branch keeps its size in depth has an SDE of its own."

@@ -6,7 +6,7 @@ import numpy as np
 
 from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs, check_pair
-from deeplim.limits.base import AbstractLimit
+from deeplim.limits.base import AbstractLimit, norm_shift
 from deeplim.limits.density import LOG_NORM, Density, normal_density
 from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
 from deeplim.limits.laws import (
@@ -89,7 +89,9 @@ def _gap_drift(limit: AbstractSDE, dynamics: Dynamics) -> GapDrift:
 
 def _norm_law(limit: AbstractSDE | UnshapedSDE, begin: float, layer: int, time: float) -> Density:
     if limit.network.normalization != "none":
-        raise LimitError(f"{limit.network.normalization} holds the norms of {limit.network} at one: they have no law.")
+        raise LimitError(f"{limit.network.normalization} holds the norms of {limit.network}: they have no law.")
+    shift = norm_shift(limit.network, np.array([float(layer)]))
+    begin += 0.0 if shift is None else float(shift[0])
     if isinstance(limit, UnshapedSDE):
         spread = 3 * limit.parameters["A"] - 1
         return normal_density(begin - spread * time / 2, spread * time, variable=LOG_NORM)

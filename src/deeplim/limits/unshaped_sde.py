@@ -53,7 +53,7 @@ class UnshapedSDE(AbstractLimit):
     most_inputs = 2
 
     @staticmethod
-    def why_not(network: Network) -> str | None:
+    def _why_not(network: Network) -> str | None:
         """Return None for an MLP with two different slopes that do not depend on its width."""
         if not isinstance(network, MLP):
             return "a ResNet's correlations do not collapse like 1/layer^2; this is the limit of an MLP without skips."
