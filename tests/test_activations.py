@@ -21,6 +21,7 @@ from deeplim.activations import (
     ReLU,
     Shaped,
     ShapedReLU,
+    Transformed,
     gain,
     parse_activation,
 )
@@ -43,6 +44,14 @@ STRATEGIES: dict[type[Spec], st.SearchStrategy[Any]] = {
         exponent=st.floats(0, 4),
     ),
     Elementwise: st.builds(Elementwise, function=st.sampled_from([*NAMED_FUNCTIONS.values(), "numpy:arctan"])),
+    Transformed: st.builds(
+        Transformed,
+        function=st.sampled_from([*NAMED_FUNCTIONS, "numpy:arctan"]),
+        input_scale=st.floats(0.01, 4),
+        input_shift=st.floats(-2, 2),
+        output_scale=st.floats(0.1, 100),
+        output_shift=st.floats(1, 2),
+    ),
 }
 EVERY_KIND = get_args(get_args(Activation)[0])
 any_activation = st.one_of(*STRATEGIES.values())
@@ -286,7 +295,7 @@ def test_the_words_of_the_documentation_are_read() -> None:
     doc = activations.parse_activation.__doc__
     assert doc is not None
     words = [word for word in re.findall(r"``(.*?)``", doc) if word != "package.module:function"]
-    assert len(words) == 5
+    assert len(words) == 6
     assert [str(parse_activation(word)) for word in words] == words
 
 

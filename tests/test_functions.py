@@ -9,6 +9,8 @@ from numba import njit
 
 from deeplim import functions
 
+SELU = ("1.0507009873554804934193349852946", "1.6732632423543772848170429916717")
+"""Scale and slope of Klambauer et al. 2017."""
 EXACT: dict[str, Callable[[mpmath.mpf], mpmath.mpf]] = {
     "tanh": mpmath.tanh,
     "sin": mpmath.sin,
@@ -17,6 +19,11 @@ EXACT: dict[str, Callable[[mpmath.mpf], mpmath.mpf]] = {
     "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
     "silu": lambda x: x / (1 + mpmath.exp(-x)),
     "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
+    "elu": lambda x: x if x > 0 else mpmath.expm1(x),
+    "selu": lambda x: mpmath.mpf(SELU[0]) * (x if x > 0 else mpmath.mpf(SELU[1]) * mpmath.expm1(x)),
+    "softsign": lambda x: x / (1 + abs(x)),
+    "mish": lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
+    "gelu_tanh": lambda x: x / (1 + mpmath.exp(-2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3))),
 }
 SMALL = np.geomspace(1e-12, 0.5, 40)
 POINTS = np.concatenate([np.linspace(-40, 40, 321), SMALL, -SMALL])
@@ -25,7 +32,12 @@ LEAST = 1e-290
 
 
 def condition(name: str) -> np.ndarray:
-    """How much of a relative rounding in x reaches the value: x^2 / 2 and more in the lower tail of the normal law."""
+    """How much of a relative rounding in x reaches the value: x^2 / 2 and more in the lower tail of the normal law.
+
+    Its approximation by a tanh has a tail that falls like exp(-0.07 |x|^3), whose exponent is rounded too.
+    """
+    if name == "gelu_tanh":
+        return np.where(POINTS < 0, 2 + np.abs(POINTS) ** 3 / 4 + 2 * np.abs(POINTS), 1.0)
     return np.where((name == "gelu") & (POINTS < 0), 1 + POINTS**2 / 4, 1.0)
 
 

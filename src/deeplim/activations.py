@@ -28,6 +28,7 @@ NAMED_FUNCTIONS = {
 _PLACE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 _SHAPED_RELU = "shaped-relu:c_plus=0,c_minus=-1,rate=width"
 _SHAPED = "shaped:tanh,a=1.2,rate=width"
+_TRANSFORMED = "transformed:tanh,input_scale=0.5,input_shift=0.4,output_scale=2,output_shift=-0.4"
 _WHERE = f"a function's place, package.module:function, or one of {', '.join(NAMED_FUNCTIONS)}"
 Place = Annotated[str, Field(pattern=f"^{_PLACE}$", description=_WHERE)]
 Exponent = Annotated[float, Field(ge=0, le=4, description="a number from 0 to 4; 1/2 gives a limit")]
@@ -189,16 +190,52 @@ class Shaped(_Function):
         return f"shaped:{self.name},a={number(self.a)},rate={self.rate}" + _written(self.exponent)
 
 
+class Transformed(_Function):
+    """phi(x) = output_scale (f(input_scale x + input_shift) + output_shift): a function between two affine maps.
+
+    The form in which Deep Kernel Shaping (Martens et al. 2021) and TAT (Zhang, Botev & Martens 2022) shape a function;
+    ``deeplim.shaping.infinite_width`` finds their four constants. SpecError for one that no weights can be scaled to.
+    """
+
+    kind: Literal["transformed"] = "transformed"
+    input_scale: float = Field(default=1.0, description="a finite number that is not 0")
+    input_shift: float = Field(default=0.0, description="a finite number")
+    output_scale: float = Field(default=1.0, description="a finite number")
+    output_shift: float = Field(default=0.0, description="a finite number")
+
+    def model_post_init(self, context: object) -> None:
+        """Refuse also constants that leave nothing of the function, or what no weights can be scaled to."""
+        super().model_post_init(context)
+        if self.input_scale == 0:
+            raise SpecError("input_scale = 0 leaves a constant of the function; give another number.")
+        gain(self, 1, 1)
+
+    @property
+    def constants(self) -> tuple[float, float, float, float]:
+        """(input_scale, input_shift, output_scale, output_shift)."""
+        return self.input_scale, self.input_shift, self.output_scale, self.output_shift
+
+    def at(self, width: int, depth: int) -> Function:
+        """Return phi: the same at every width and depth."""
+        function, (scale, shift, size, offset) = self.load(), self.constants
+        return lambda x: size * (function(scale * np.asarray(x, dtype=float) + shift) + offset)
+
+    def __str__(self) -> str:
+        names = ("input_scale", "input_shift", "output_scale", "output_shift")
+        written = ",".join(f"{name}={number(value)}" for name, value in zip(names, self.constants, strict=True))
+        return f"transformed:{self.name},{written}"
+
+
 Homogeneous = ReLU | LeakyReLU | ShapedReLU
-Smooth = Elementwise | Shaped
-Activation = Annotated[ReLU | LeakyReLU | ShapedReLU | Elementwise | Shaped, Field(discriminator="kind")]
+Smooth = Elementwise | Shaped | Transformed
+Activation = Annotated[ReLU | LeakyReLU | ShapedReLU | Elementwise | Shaped | Transformed, Field(discriminator="kind")]
 
 
 @lru_cache(maxsize=256)
 def gain(activation: Homogeneous | Smooth, width: int, depth: int) -> float:
     """Return c = 1 / E phi(g)^2, g ~ N(0, 1): the factor that keeps unit norms at one on average."""
-    if isinstance(activation, Elementwise):
-        second, where = mean_square(activation.load()), ""
+    if isinstance(activation, Elementwise | Transformed):
+        second, where = mean_square(activation.at(width, depth)), ""
     elif isinstance(activation, Shaped):
         second, where = mean_square(activation.at(width, depth)), f" at width {width} and depth {depth}"
     else:
@@ -216,7 +253,8 @@ def parse_activation(text: str) -> Homogeneous | Smooth:
     """Return the activation that a command-line word names.
 
     ``relu``, ``leaky:0.2``, ``shaped-relu:c_plus=0,c_minus=-1,rate=width``, ``tanh`` and the other named functions,
-    ``package.module:function``, or either of these shaped: ``shaped:tanh,a=1.2,rate=width``.
+    ``package.module:function``, or either of these shaped: ``shaped:tanh,a=1.2,rate=width``; or between two affine
+    maps: ``transformed:tanh,input_scale=0.5,input_shift=0.4,output_scale=2,output_shift=-0.4``.
 
     >>> parse_activation("leaky:0.2")
     LeakyReLU(kind='leaky', slope=0.2)
@@ -233,11 +271,15 @@ def parse_activation(text: str) -> Homogeneous | Smooth:
     if name == "shaped" and rest:
         function, comma, more = rest.partition(",")
         return Shaped(function=function, **_key_values(text, comma and (more or ","), _SHAPED))
+    if name == "transformed" and rest:
+        function, comma, more = rest.partition(",")
+        return Transformed(function=function, **_key_values(text, comma and (more or ","), _TRANSFORMED))
     if name not in ("relu", "shaped") and re.fullmatch(_PLACE, text):
         return Elementwise(function=text)
     raise SpecError(
         f"the activation {brief(text)} is not known; use relu, leaky:0.2, {_SHAPED_RELU}, "
-        f"{', '.join(NAMED_FUNCTIONS)}, package.module:function, or a function shaped as in {_SHAPED}."
+        f"{', '.join(NAMED_FUNCTIONS)}, package.module:function, or a function shaped as in {_SHAPED} or transformed "
+        f"as in {_TRANSFORMED}."
     )
 
 

@@ -14,6 +14,8 @@ from scipy import special
 Array = Float[np.ndarray, "..."]
 Function = Callable[[Array], Array]
 _ROOT_HALF = math.sqrt(0.5)
+_ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 def _with_scalar(scalar: Callable[[float], float]) -> Callable[[Function], Function]:
@@ -58,6 +60,34 @@ def _gelu(x: float) -> float:
     return 0.5 * x * math.erfc(-x * _ROOT_HALF)
 
 
+def _elu(x: float) -> float:
+    return x if x > 0 else math.expm1(x)
+
+
+def _selu(x: float) -> float:
+    return _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * math.expm1(x))
+
+
+def _softsign(x: float) -> float:
+    return x / (1.0 + abs(x))
+
+
+def _mish(x: float) -> float:
+    # tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2) with e = exp(x), and its like in 1 / e where that would overflow.
+    small = math.exp(-abs(x))
+    if x >= 0:
+        return x * (1.0 + 2.0 * small) / (1.0 + 2.0 * small * (1.0 + small))
+    small *= small + 2.0
+    return x * small / (small + 2.0)
+
+
+def _gelu_tanh(x: float) -> float:
+    # (1 + tanh(u)) / 2 = logistic(2 u), which keeps its digits as x falls.
+    twice = 2.0 * _ROOT_TWO_OVER_PI * x * (1.0 + 0.044715 * x * x)
+    small = math.exp(-abs(twice))
+    return x / (1.0 + small) if twice >= 0 else x * small / (1.0 + small)
+
+
 @_with_scalar(_tanh)
 def tanh(x: Array) -> Array:
     """Return tanh(x)."""
@@ -100,3 +130,41 @@ def gelu(x: Array) -> Array:
     """Return x P(g < x) for g ~ N(0, 1), written x erfc(-x / sqrt(2)) / 2 (Hendrycks & Gimpel 2016)."""
     x = np.asarray(x, dtype=float)
     return 0.5 * x * np.asarray(special.erfc(-x * _ROOT_HALF))
+
+
+@_with_scalar(_elu)
+def elu(x: Array) -> Array:
+    """Return x where x > 0 and exp(x) - 1 elsewhere (Clevert, Unterthiner & Hochreiter 2016)."""
+    x = np.asarray(x, dtype=float)
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0.0)))
+
+
+@_with_scalar(_selu)
+def selu(x: Array) -> Array:
+    """Return 1.0507 x where x > 0 and 1.0507 * 1.6733 (exp(x) - 1) elsewhere (Klambauer et al. 2017)."""
+    x = np.asarray(x, dtype=float)
+    return _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0.0)))
+
+
+@_with_scalar(_softsign)
+def softsign(x: Array) -> Array:
+    """Return x / (1 + |x|)."""
+    x = np.asarray(x, dtype=float)
+    return x / (1.0 + np.abs(x))
+
+
+@_with_scalar(_mish)
+def mish(x: Array) -> Array:
+    """Return x tanh(log(1 + exp(x))) (Misra 2019)."""
+    x = np.asarray(x, dtype=float)
+    small = np.exp(-np.abs(x))
+    falling = small * (small + 2.0)
+    rising = (1.0 + 2.0 * small) / (1.0 + 2.0 * small * (1.0 + small))
+    return x * np.where(x >= 0, rising, falling / (falling + 2.0))
+
+
+@_with_scalar(_gelu_tanh)
+def gelu_tanh(x: Array) -> Array:
+    """Return x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, the approximation of gelu that many models use."""
+    x = np.asarray(x, dtype=float)
+    return x * np.asarray(special.expit(2.0 * _ROOT_TWO_OVER_PI * x * (1.0 + 0.044715 * x * x)))

@@ -16,16 +16,16 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 
 @lru_cache(maxsize=64)
-def load_function(path: str) -> Function:
-    """Import ``package.module:function``; SpecError when there is no such module or function."""
+def load_function(path: str, *, what: str = "activation") -> Function:
+    """Import ``package.module:function``; SpecError, which says ``what`` it was to be, where there is none."""
     cure = "give package.module:function, in an installed package or in the current directory"
     module_name, _, name = path.partition(":")
     try:
         function = getattr(_import(module_name), name)
     except (Exception, SystemExit) as error:  # whatever the module does when it is imported
-        raise SpecError(f"the activation {path} could not be imported ({_reason(error)}); {cure}.") from None
+        raise SpecError(f"the {what} {path} could not be imported ({_reason(error)}); {cure}.") from None
     if not callable(function):
-        raise SpecError(f"the activation {path} is no function but {brief(function)}; {cure}.")
+        raise SpecError(f"the {what} {path} is no function but {brief(function)}; {cure}.")
     return function
 
 

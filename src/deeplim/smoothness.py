@@ -78,7 +78,7 @@ def normalised(function: Function) -> tuple[Function, Derivatives]:
     It keeps its relative precision as x vanishes, where phi(x) - phi(0) would cancel: near 0 it is a polynomial
     without constant term. SpecError when phi is not smooth at 0 or phi'(0) = 0.
     """
-    normal = _normalisation(function)
+    normal = normalisation(function)
 
     def phi(x: Array) -> Array:
         x = np.asarray(x, dtype=float)
@@ -102,7 +102,7 @@ def normalised_scalar(function: Function) -> Callable[[float], float] | None:
     """
     from numba import njit
 
-    normal = _normalisation(function)
+    normal = normalisation(function)
     reach, value, slope = normal.reach, normal.value, normal.slope
     series = normal.series
     plain = getattr(function, "scalar", function)
@@ -124,8 +124,8 @@ def normalised_scalar(function: Function) -> Callable[[float], float] | None:
 
 
 @dataclass(frozen=True)
-class _Normalisation:
-    """phi(0) and phi'(0), and the series x (1 + a_1 x + ...) that stands for the normalised function up to reach."""
+class Normalisation:
+    """phi(0) and phi'(0), and the series x (series[0] + series[1] x + ...), the normalised function for |x| < reach."""
 
     value: float
     slope: float
@@ -135,7 +135,8 @@ class _Normalisation:
 
 
 @lru_cache(maxsize=64)
-def _normalisation(function: Function) -> _Normalisation:
+def normalisation(function: Function) -> Normalisation:
+    """Return the numbers that ``normalised`` computes with, for arrays of another library; SpecError as there."""
     best, bounds = _derivatives(function)
     value, slope = float(best[0]), float(best[1])
     if abs(slope) <= max(10 * bounds[1], 1e-10 * abs(best).max()):
@@ -150,7 +151,7 @@ def _normalisation(function: Function) -> _Normalisation:
     series[0] = 1.0
     scaled = bounds / abs(slope) * (1 + abs(best / slope))
     second, third = (float(d / slope) if abs(d) > bound else 0.0 for d, bound in zip(best[2:], bounds[2:], strict=True))
-    return _Normalisation(
+    return Normalisation(
         value,
         slope,
         short.half_width,

@@ -1,5 +1,6 @@
 """The base of every specification: frozen, validated, JSON both ways, one sentence for whatever is wrong."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, Self
 
@@ -43,8 +44,8 @@ def _rank(problem: str, place: tuple[int | str, ...]) -> int:
 
 
 def brief(value: object, most: int = 60) -> str:
-    """Return the repr of a value on one line, cut where it is long."""
-    text = " ".join(repr(value).split())
+    """Return the repr of a value on one line, without its address and the function it is in, cut where it is long."""
+    text = re.sub(r" at 0x[0-9a-fA-F]+(?=>)|((\w+\.)+<locals>\.)+", "", " ".join(repr(value).split()))
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
 
 from deeplim.activations import Elementwise, LeakyReLU
 from deeplim.architecture import MLP
@@ -22,6 +21,7 @@ from deeplim.claims.draws import at_depth, correlations, covariances, told
 from deeplim.inputs import gram
 from deeplim.limits.flow import flow_clock
 from deeplim.limits.infinite_width import InfiniteWidth
+from deeplim.shaping.infinite_width import tat_slope
 from deeplim.statistics import Estimate
 
 _GRID = np.linspace(-1, 1, 101)
@@ -160,21 +160,9 @@ def _tat_map(c: float, alpha: float) -> float:
     return ((1 - alpha) ** 2 * part + 2 * alpha * c) / (1 + alpha**2)
 
 
-def _tat_slope(depth: int) -> float:
-    """The negative slope alpha whose composed C map takes 0 to 0.9 in ``depth`` layers."""
-
-    def final(alpha: float) -> float:
-        c = 0.0
-        for _ in range(depth):
-            c = min(_tat_map(c, alpha), 1.0)
-        return c - _ETA
-
-    return float(brentq(final, 0.0, 1 - 1e-9, xtol=1e-14))
-
-
 def _tat_correlation(seed: int) -> Outcome:
     width, depth, count = 2000, 50, 2000
-    network = MLP(width=width, depth=depth, activation=LeakyReLU(slope=_tat_slope(depth)))
+    network = MLP(width=width, depth=depth, activation=LeakyReLU(slope=tat_slope(MLP(width=1, depth=depth), eta=_ETA)))
     inputs, layers = gram(correlation=0.0), list(range(0, depth + 1, 5))
     recursion = InfiniteWidth(network).sample(inputs, layers=layers)
     curve = 1 - recursion.correlation_gap[0, :, 0]
@@ -197,7 +185,7 @@ def _tat_correlation(seed: int) -> Outcome:
 
 def _tat_dictionary(seed: int) -> Outcome:
     depths = (30, 100, 300, 1000, 3000)
-    slopes = [_tat_slope(depth) for depth in depths]
+    slopes = [tat_slope(MLP(width=1, depth=depth), eta=_ETA) for depth in depths]
     strengths = [(1 - alpha) ** 2 * depth / (2 * np.pi) for alpha, depth in zip(slopes, depths, strict=True)]
     end, begin = flow_clock(np.array([1 - _ETA, 1.0]))
     time = float(end - begin)
