@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args
 
 import mpmath
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from refusals import refusal
 
 from deeplim.errors import ClockError
+from deeplim.modules import Modules
 from deeplim.paths import Clock, Paths, check_layers, default_layers, every
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=60)
@@ -369,3 +371,64 @@ def test_every_is_numpys_all_along_the_last_axis(columns: int, false: float) -> 
     found = every(truth)
     assert found.dtype == bool
     np.testing.assert_array_equal(found, truth.all(axis=2))
+
+
+def with_names() -> Paths:
+    floors = np.log([1e-12, 0.5, 1e-12, 2.0])
+    return random_paths(modules=Modules(("input", "fc1", "fc2", "output"), floors))
+
+
+def test_names_of_layers_are_kept_with_them(tmp_path: Path) -> None:
+    paths = with_names()
+    chosen = paths.at([7.0, 0.0])
+    assert chosen.layer_names == ("fc2", "input")
+    assert chosen.log_gap_floor is not None
+    assert chosen.log_gap_floor.tolist() == [np.log(1e-12)] * 2
+    for kept in (paths.pair(0, 2), paths.on_clock("layer/depth")):
+        assert (kept.layer_names, kept.log_gap_floor) == (paths.layer_names, paths.log_gap_floor)
+    paths.save(tmp_path / "paths.npz")
+    back = Paths.load(tmp_path / "paths.npz")
+    assert back.layer_names == paths.layer_names
+    assert (back.log_gap_floor == paths.log_gap_floor).all()
+    labelled = paths.to_xarray()
+    assert labelled.layer_name.values.tolist() == ["input", "fc1", "fc2", "output"]
+    assert labelled.log_gap_floor.dims == ("layer",)
+    assert "layer_name" not in random_paths().to_xarray().coords
+
+
+def test_layers_are_picked_by_name() -> None:
+    paths = with_names()
+    assert (paths.named(["fc2", "fc1"]).log_norm == paths.at([7.0, 3.0]).log_norm).all()
+    assert paths.named("fc2").layer_names == ("fc2",)
+    assert "the layer 'fc3' was not recorded; recorded are input, fc1, fc2, output" in refusal(
+        lambda: paths.named(["fc1", "fc3"])
+    )
+    assert "no layers were asked for" in refusal(lambda: paths.named([]))
+    assert "the layers of random numbers have no names" in refusal(lambda: random_paths().named(["fc1"]))
+    assert "3 layer names were given for 4 layers" in refusal(lambda: random_paths(modules=Modules(("a", "b", "c"))))
+    short = Modules(("a", "b", "c", "d"), np.zeros(1))
+    assert "1 floors of gaps were given" in refusal(lambda: random_paths(modules=short))
+
+
+def test_gaps_below_the_floor_are_marked_and_exactly_parallel_ones_are_not() -> None:
+    paths = with_names()
+    log_gap = paths.log_gap.copy()
+    log_gap[0, 3] = -np.inf
+    marked = replace(paths, log_gap=log_gap).rounding
+    assert not marked[:, [0, 2]].any()
+    assert (marked[:, 1] == (log_gap[:, 1] < np.log(0.5))).all()
+    assert marked[1:, 3].all()
+    assert not marked[0, 3].any()
+    assert not random_paths().rounding.any()
+
+
+def test_files_from_before_layers_had_names_still_load(tmp_path: Path) -> None:
+    paths = random_paths()
+    old = {name: np.asarray(value) for name, value in vars(paths).items() if value is not None}
+    assert "modules" not in old
+    np.savez(tmp_path / "old.npz", **old)
+    back = Paths.load(tmp_path / "old.npz")
+    assert (back.layer_names, back.log_gap_floor, back.width) == (None, None, 200)
+    assert (back.log_norm == paths.log_norm).all()
+    np.savez(tmp_path / "new.npz", **old, colour=np.array(1))
+    assert "colour" in refusal(lambda: Paths.load(tmp_path / "new.npz"))

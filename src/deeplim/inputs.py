@@ -159,6 +159,21 @@ def read_inputs(path: str | Path) -> Inputs:
     """
     if str(path) == "digits":
         return digits()
+    table = read_array(path)
+    if table.ndim > 2 and table.size:
+        table = table.reshape(len(table), -1)
+    return _from_rows(table, None, Path(path).name)
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """Return the numbers in a file (.npy or .csv), or the pixels of the bundled ``digits``, one input an index.
+
+    InputError when the file is missing or is not a table of numbers, as in ``read_inputs``.
+    """
+    if str(path) == "digits":
+        images = digits().images
+        assert images is not None  # they are what it is made of
+        return images
     path = Path(path)
     readers = {".npy": _read_npy, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
@@ -169,10 +184,7 @@ def read_inputs(path: str | Path) -> Inputs:
         raise InputError(
             f"the inputs in {path} could not be read ({_on_one_line(error)}); give a table, one input a row."
         ) from None
-    table = _numbers(table, f"the table in {path}")
-    if table.ndim > 2 and table.size:
-        table = table.reshape(len(table), -1)
-    return _from_rows(table, None, path.name)
+    return _numbers(table, f"the table in {path}")
 
 
 def _read_npy(path: Path) -> np.ndarray:

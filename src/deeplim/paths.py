@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from deeplim.errors import ClockError, InputError
 from deeplim.files import write_whole
 from deeplim.inputs import check_pair
+from deeplim.modules import MADE_BY, Modules
 
 if TYPE_CHECKING:
     import xarray
@@ -36,8 +37,9 @@ class Paths:
     pair), pairs in the order (0,1), (0,2), ..., (1,2), ...; minus infinity where a finite network made two
     inputs exactly parallel. time: the recorded layers on ``clock``, shape (layer,). alive: False from the
     layer at which the sample is lost: some input has died (its activations are all zero, log_norm minus
-    infinity) or exploded (its norm is too large for a float, log_norm plus infinity). There log_gap is NaN,
-    and every summary leaves the sample out and counts it.
+    infinity) or exploded (its norm is too large for a float or, in a probed model, an entry is infinite or not a
+    number: log_norm plus infinity). There log_gap is NaN, and every summary leaves the sample out and counts it.
+    modules: those of a probed model that the layers are outputs of, and what else is known of them.
     """
 
     log_norm: Float[np.ndarray, "sample layer input"]
@@ -51,6 +53,7 @@ class Paths:
     depth: int | None = None
     deterministic: bool = False
     kind: Kind = "networks"
+    modules: Modules | None = None
 
     def __post_init__(self) -> None:
         if self.log_norm.ndim != 3 or 0 in self.log_norm.shape[1:]:
@@ -66,6 +69,8 @@ class Paths:
                 f"with log norms of shape {self.log_norm.shape}, log gaps, alive, time and names of sizes "
                 f"{needed} are needed and {given} were given; give arrays of one ensemble."
             )
+        if self.modules is not None:
+            self.modules.check(samples, layers)
         if self.alive.dtype != bool:
             raise InputError(f"alive is of type {self.alive.dtype}; give an array of True and False.")
         sound = every(np.isfinite(self.log_norm)) & every(self.log_gap < np.inf)
@@ -85,6 +90,16 @@ class Paths:
     def inputs(self) -> int:
         """m, the number of inputs."""
         return self.log_norm.shape[2]
+
+    @property
+    def layer_names(self) -> tuple[str, ...] | None:
+        """The modules' names, one a layer; None where the layers are those of no real model."""
+        return None if self.modules is None else self.modules.layer_names
+
+    @property
+    def log_gap_floor(self) -> Float[np.ndarray, " layer"] | None:
+        """The log gap of each layer below which a real model's rounding is all there is; None where there is none."""
+        return None if self.modules is None else self.modules.log_gap_floor
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -122,7 +137,7 @@ class Paths:
 
     @property
     def exploded(self) -> Int[np.ndarray, " layer"]:
-        """How many samples have exploded (some input's norm too large for a float) at each recorded layer."""
+        """How many samples have exploded (some input's norm not finite, from NaN too) at each recorded layer."""
         return np.sum(self._exploded, axis=0)
 
     @property
@@ -133,6 +148,13 @@ class Paths:
     def aligned(self) -> Int[np.ndarray, " layer"]:
         """How many living samples have made some pair of inputs exactly parallel, at each recorded layer."""
         return np.sum(self.alive & np.isneginf(self.log_gap).any(axis=2), axis=0)
+
+    @property
+    def rounding(self) -> Bool[np.ndarray, "sample layer pair"]:
+        """Where a gap is below ``log_gap_floor``, the model's rounding; exactly parallel inputs are not marked."""
+        if self.log_gap_floor is None:
+            return np.zeros(self.log_gap.shape, dtype=bool)
+        return np.isfinite(self.log_gap) & (self.log_gap < self.log_gap_floor[:, None])
 
     def pair_index(self, pair: tuple[int, int]) -> int:
         """Return where a pair of inputs stands on the last axis of ``log_gap``; InputError if none does."""
@@ -166,20 +188,33 @@ class Paths:
         """Return the paths at some of the recorded times only; InputError names the times there are."""
         if not len(times):
             raise InputError("no times were asked for; give at least one of the recorded times.")
-        index = [self._index(time) for time in times]
+        return self._layers([self._index(time) for time in times])
+
+    def named(self, names: Sequence[str]) -> "Paths":
+        """Return the paths at the layers of these names only, in this order; InputError names the layers there are."""
+        if self.layer_names is None:
+            raise InputError(f"the layers of {self.source} have no names; choose them by their times, with `at`.")
+        wanted = [names] if isinstance(names, str) else list(names)
+        unknown = [name for name in wanted if name not in self.layer_names]
+        if unknown or not wanted:
+            asked = f"the layer {unknown[0]!r} was not recorded" if unknown else "no layers were asked for"
+            raise InputError(f"{asked}; recorded are {listed(self.layer_names)}.")
+        return self._layers([self.layer_names.index(name) for name in wanted])
+
+    def _layers(self, index: list[int]) -> "Paths":
         return replace(
             self,
             log_norm=self.log_norm[:, index],
             log_gap=self.log_gap[:, index],
             alive=self.alive[:, index],
             time=self.time[index],
+            modules=None if self.modules is None else self.modules.at(index),
         )
 
     def _index(self, time: float) -> int:
         index = int(np.argmin(np.abs(self.time - time)))
         if not np.isclose(self.time[index], time, rtol=1e-9, atol=1e-12):
-            more = f" and {len(self.time) - 12} more" if len(self.time) > 12 else ""
-            recorded = ", ".join(f"{t:g}" for t in self.time[:12]) + more
+            recorded = listed([f"{t:g}" for t in self.time])
             raise InputError(f"{self.clock} = {time:g} was not recorded; recorded are {recorded}.")
         return index
 
@@ -188,6 +223,8 @@ class Paths:
         import xarray
 
         labels = [f"{self.names[i]}, {self.names[j]}" for i, j in self.pairs]
+        by_layer = {"layer_name": self.layer_names, "log_gap_floor": self.log_gap_floor}
+        extra = {name: ("layer", list(values)) for name, values in by_layer.items() if values is not None}
         return xarray.Dataset(
             {
                 "log_norm": (("sample", "layer", "input"), self.log_norm),
@@ -195,13 +232,15 @@ class Paths:
                 "correlation": (("sample", "layer", "pair"), 1.0 - np.exp(self.log_gap)),
                 "alive": (("sample", "layer"), self.alive),
             },
-            coords={"layer": self.time, "input": list(self.names), "pair": labels},
+            coords={"layer": self.time, "input": list(self.names), "pair": labels} | extra,
             attrs={"clock": self.clock, "source": self.source} | self._sizes,
         )
 
     def save(self, path: str | Path) -> None:
         """Write the paths to one compressed .npz file for ``Paths.load``; InputError if that cannot be."""
-        fields = {name: np.asarray(value) for name, value in vars(self).items() if value is not None}
+        own = {name: value for name, value in vars(self).items() if name != "modules" and value is not None}
+        fields = {name: np.asarray(value) for name, value in own.items()}
+        fields |= {} if self.modules is None else self.modules.arrays()
         write_whole(path, lambda file: np.savez_compressed(file, **fields))  # type: ignore[arg-type]
 
     @property
@@ -218,8 +257,10 @@ class Paths:
             missing = [name for name in _SAVED if name not in fields]
             if missing:
                 raise ValueError(f"it has no {', '.join(missing)}")
-            return cls(**{name: _SAVED.get(name, int)(value) for name, value in fields.items()})
-        except (OSError, ValueError, EOFError, TypeError, RuntimeError, BadZipFile, zlib.error) as error:
+            modules = Modules.of(fields)
+            own = {name: value for name, value in fields.items() if name not in MADE_BY}
+            return cls(**{name: (_SAVED | _OPTIONAL)[name](value) for name, value in own.items()}, modules=modules)
+        except (OSError, ValueError, EOFError, TypeError, KeyError, RuntimeError, BadZipFile, zlib.error) as error:
             reason = " ".join(str(error).split()).removesuffix(".")
             raise InputError(
                 f"{path} does not hold saved paths ({reason}); write them with `save` or --output."
@@ -239,6 +280,12 @@ def every(truth: Bool[np.ndarray, "sample layer column"]) -> Bool[np.ndarray, "s
     for column in range(1, truth.shape[2]):
         found &= truth[:, :, column]
     return found
+
+
+def listed(words: Sequence[str], most: int = 12) -> str:
+    """Return words with commas between them, and how many more there are than ``most``."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def _check_clock(clock: str) -> None:
@@ -261,7 +308,9 @@ _SAVED: dict[str, Callable[[np.ndarray], Any]] = {
     "deterministic": bool,
     "kind": str,
 }
-"""The fields that every file of paths has, and what makes them of arrays; width and depth may be missing."""
+"""The fields that every file of paths has, and what makes them of arrays."""
+_OPTIONAL: dict[str, Callable[[np.ndarray], Any]] = {"width": int, "depth": int}
+"""Those that a file may lack, as it may the modules."""
 
 
 def _layers_per_unit(paths: Paths, clock: Clock) -> float:

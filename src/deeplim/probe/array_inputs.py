@@ -1,0 +1,165 @@
+"""Inputs to a JAX model or to a function: arrays, keyword or positional arguments, or batches of these."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from deeplim.errors import InputError
+from deeplim.inputs import MOST_INPUTS
+from deeplim.probe.factories import reason
+from deeplim.specs import brief
+
+_KINDS = (
+    "an array, lists of numbers, a dict of keyword arguments, a tuple of positional ones, or an iterable of batches of "
+    "these"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a model is called with: ``count`` inputs along the first axis of its arrays, and what was taken."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    count: int
+    taken: str
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays among the arguments, by name or position."""
+        every = {str(i): value for i, value in enumerate(self.args)} | self.kwargs
+        return {name: value for name, value in every.items() if isinstance(value, np.ndarray) and value.ndim}
+
+    @property
+    def first(self) -> str | None:
+        """The name of the first floating array that holds an input a row: the signal of the inputs themselves."""
+        fits = (name for name, a in self.arrays.items() if is_floating(a.dtype) and a.ndim > 1 and len(a) == self.count)
+        return next(fits, None)
+
+    @property
+    def tokens(self) -> int:
+        """The length of the sequences that the inputs are, of whole numbers or of vectors; 0 where they are none."""
+        for a in self.arrays.values():
+            if len(a) == self.count and a.ndim == (3 if is_floating(a.dtype) else 2):
+                return int(a.shape[1])
+        return 0
+
+    @property
+    def shapes(self) -> str:
+        """The shapes of the arrays, as text."""
+        return ", ".join(str(a.shape) for a in self.arrays.values())
+
+
+def numbers(value: Any, least: int = 1) -> Any:
+    """Return nested lists of numbers, at least so deep, as NumPy's array; anything else as it is.
+
+    InputError when they are lists of unequal lengths.
+    """
+    deep = _depth(value)
+    if deep < least:
+        return value
+    try:
+        return np.array(value)
+    except ValueError:
+        raise InputError("the inputs are lists of unequal lengths; give as many numbers for each input.") from None
+
+
+def _depth(value: Any) -> int:
+    """How many lists are around numbers; 0 where something else is inside, or nothing."""
+    if not isinstance(value, list | tuple) or not value:
+        return 0
+    if all(isinstance(part, bool | int | float | np.number) for part in value):
+        return 1
+    depths = [_depth(part) for part in value]
+    return max(depths) + 1 if all(depths) else 0
+
+
+def is_floating(dtype: np.dtype) -> bool:
+    """Whether numbers of this type are floating, bfloat16 among them, which NumPy calls void."""
+    return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))
+
+
+def read_arguments(inputs: Any, most: int) -> Arguments:
+    """Return what a model is called with; InputError when it is empty, too large, not numbers or not finite."""
+    if isinstance(inputs, list):
+        inputs = numbers(inputs)
+    if isinstance(inputs, Mapping):
+        found = _arguments((), {str(name): _array(value) for name, value in inputs.items()}, "")
+    elif isinstance(inputs, tuple):
+        found = _arguments(tuple(_array(value) for value in inputs), {}, "")
+    elif hasattr(inputs, "__array__"):
+        found = _arguments((_array(inputs),), {}, "")
+    elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
+        found = _collect(inputs, most)
+    else:
+        raise InputError(f"inputs of type {type(inputs).__name__} were given; give {_KINDS}.")
+    if not 1 <= found.count <= MOST_INPUTS:
+        raise InputError(f"{found.count} inputs were given; give from 1 to {MOST_INPUTS} at a time.")
+    for name, a in found.arrays.items():
+        if is_floating(a.dtype) and not np.isfinite(a).all():
+            raise InputError(f"the inputs ({name}) contain a NaN or an infinity; every entry must be a finite number.")
+    return found
+
+
+def _array(value: Any) -> Any:
+    """Arrays of any framework as NumPy's, of their own type; what is none, such as a flag, as it is."""
+    value = numbers(value, least=2)  # one list may be an option, such as a shape
+    if not hasattr(value, "__array__") or np.ndim(value) == 0:
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" and not is_floating(array.dtype):
+        raise InputError(f"an array of type {array.dtype} was given as inputs; give real numbers.")
+    return array
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], taken: str) -> Arguments:
+    found = Arguments(args, kwargs, 0, taken)
+    if not found.arrays:
+        raise InputError(f"the inputs {brief(args or kwargs)} hold no array with an axis; give {_KINDS}.")
+    return replace(found, count=len(next(iter(found.arrays.values()))))
+
+
+def _collect(batches: Iterable[Any], most: int) -> Arguments:
+    """The first ``most`` inputs of batches, x alone where a batch is (x, y)."""
+    taken: list[dict[str, Any]] = []
+    count = 0
+    try:
+        for batch in batches:
+            one = _batch(batch)
+            size = one.count
+            taken.append({name: _cut(value, size, most - count) for name, value in _named(one).items()})
+            count = min(count + size, most)
+            if count == most:
+                break
+        if not taken:
+            raise InputError("the iterable of batches that was given is empty; give at least one input.")
+        joined = {name: _join([batch[name] for batch in taken]) for name in taken[0]}
+    except InputError:
+        raise
+    except Exception as error:  # whatever the loader's workers and transforms do
+        raise InputError(f"the batches of inputs could not be read ({reason(error)}); give {_KINDS}.") from error
+    told = f"first {count} inputs of {len(taken)} batch{'es' * (len(taken) > 1)}"
+    positional = tuple(joined.pop(name) for name in ("0",) if name in joined)
+    return _arguments(positional, joined, told)
+
+
+def _batch(batch: Any) -> Arguments:
+    x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if isinstance(x, Mapping):
+        return _arguments((), {str(name): _array(value) for name, value in x.items()}, "")
+    return _arguments((_array(x),), {}, "")
+
+
+def _named(arguments: Arguments) -> dict[str, Any]:
+    return {str(i): value for i, value in enumerate(arguments.args)} | arguments.kwargs
+
+
+def _cut(value: Any, size: int, room: int) -> Any:
+    return value[:room] if isinstance(value, np.ndarray) and value.ndim and len(value) == size else value
+
+
+def _join(parts: list[Any]) -> Any:
+    joinable = all(isinstance(part, np.ndarray) and part.ndim for part in parts)
+    return np.concatenate(parts) if joinable and len(parts) > 1 else parts[0]

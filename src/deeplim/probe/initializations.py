@@ -1,0 +1,127 @@
+"""The networks that a probe of a PyTorch model looks at: a factory's, or a model and copies with weights drawn anew."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeplim.errors import InputError
+from deeplim.probe.factories import build, reason, seeded, stream
+from deeplim.specs import brief
+
+Initialize = Callable[[torch.nn.Module], object]
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def networks(
+    model: Any, repeats: int, seed: int, initialize: Initialize | None
+) -> Iterator[tuple[int, torch.nn.Module]]:
+    """Yield the networks one after another, each to be dropped before the next.
+
+    A model's own weights come first. InputError for a factory that makes no module, a model that cannot be copied, an
+    initialization that draws nothing or raises, and parameters that have no values yet or are not finite.
+    """
+    given = isinstance(model, torch.nn.Module)
+    if not given and initialize is not None:
+        raise InputError("initialize= draws the weights of a model's copies, and a factory was given; leave it out.")
+    for repeat in range(repeats):
+        if given:
+            network = plain(model) if repeat == 0 else _drawn(plain(model), seed, repeat, initialize)
+        else:
+            with seeded(seed, repeat):
+                network = plain(build(model))
+        check_parameters(network)
+        if any(tensor.is_inference() for tensor in (*network.parameters(), *network.buffers())):
+            network = _copied(network)  # of plain tensors, which have gradients and may be changed
+        yield repeat, network
+        del network
+
+
+def plain(model: Any) -> torch.nn.Module:
+    """Return the module inside wrappers that compile it or spread it over devices.
+
+    InputError if it is no module, or if one in it is scripted or traced, and takes no hooks.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(
+            f"the factory returned an object of type {type(model).__name__}; give a function without arguments that "
+            "returns a PyTorch module."
+        )
+    inside = getattr(model, "_orig_mod", model)
+    if isinstance(inside, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        inside = inside.module
+    for name, module in inside.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            which = f"the module {name}" if name else "the model"
+            raise InputError(f"{which} is scripted or traced and cannot be hooked; give the model before scripting it.")
+    return inside
+
+
+def check_parameters(network: torch.nn.Module) -> None:
+    """Raise InputError for parameters without values, of a lazy module or on the meta device, or not finite."""
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta:
+            raise InputError(
+                f"the model's weights ({name}) are on the meta device, without values; materialise them first, by "
+                "model.to_empty(device='cpu') and an initialization."
+            )
+    for name, parameter in network.named_parameters():
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise InputError(f"the parameter {name} has no values yet; run the lazy model on one batch first.")
+        if not _all_finite(parameter.detach()):
+            raise InputError(f"the parameter {name} contains a NaN or an infinity; initialize it first.")
+
+
+def _all_finite(values: torch.Tensor) -> bool:
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
+    if not values.is_floating_point() or not values.numel():
+        return True
+    if torch.isfinite(values.sum()):  # the fastest pass, and enough: only a sum of large numbers needs another
+        return True
+    low, high = torch.aminmax(values)  # a NaN is both
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def _copied(model: torch.nn.Module) -> torch.nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise InputError(
+            f"the model cannot be copied ({reason(error)}); give a function that makes it, or repeats=1."
+        ) from error
+
+
+def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initialize | None) -> torch.nn.Module:
+    network = _copied(model)
+    if initialize is None:
+        shuffle(network, np.random.default_rng(stream(seed, repeat)))
+        return network
+    try:
+        with seeded(seed, repeat), torch.no_grad():
+            initialize(network)
+    except Exception as error:
+        raise InputError(f"initialize={brief(initialize)} failed ({reason(error)}).") from error
+    pairs = zip(model.parameters(), network.parameters(), strict=True)
+    if all(torch.equal(before, after) for before, after in pairs):
+        raise InputError(
+            f"initialize={brief(initialize)} changed no parameter; it is called once, with the whole model, as in "
+            "lambda model: model.apply(draw)."
+        )
+    return network
+
+
+def shuffle(network: torch.nn.Module, rng: np.random.Generator) -> None:
+    """Put the entries of every parameter in a random order, whatever their type and device."""
+    for parameter in network.parameters():
+        values = parameter.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).view(-1)
+        if values.is_complex():
+            values = torch.view_as_real(values)
+            rng.shuffle(values.numpy())
+            values = torch.view_as_complex(values)
+        else:
+            rng.shuffle(values.view(_INTEGERS[values.element_size()]).numpy())
+        with torch.no_grad():
+            parameter.copy_(values.view(parameter.shape))

@@ -1,0 +1,122 @@
+"""What of each layer's output is its inputs' signal, whatever the framework; and which layers have none."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from deeplim.errors import InputError
+from deeplim.paths import listed
+from deeplim.probe.factories import reason
+from deeplim.probe.record import Per
+from deeplim.probe.signals import Signals, rounding_floor
+from deeplim.specs import brief
+
+Shape = tuple[int, ...]
+INPUT, ROOT = "input", "output"
+"""The names of floating inputs, and of what leaves the model itself where no module inside has made it."""
+_HIDDEN = "running inside a transformation such as jit, remat or scan"
+
+
+class Sized(Protocol):
+    """What a model is called with, as far as its layers are concerned."""
+
+    @property
+    def count(self) -> int:
+        """How many inputs there are."""
+
+    @property
+    def tokens(self) -> int:
+        """The length of the sequences that the inputs are; 0 where they are none."""
+
+
+class Layers:
+    """Signals collected from outputs of any shape, by input or by token."""
+
+    def __init__(self, signals: Signals, arguments: Sized, per: Per, most: int) -> None:
+        self.signals = signals
+        self._count = arguments.count
+        self._per = per
+        self._most = most
+        self._length = arguments.tokens if per == "token" else 0
+        self._skipped: dict[str, None] = {}
+        self._hidden: dict[str, None] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the inputs, or of the tokens."""
+        places = range(0, self._length, self._stride) if self._per == "token" else range(self._count)
+        return tuple(f"{self._per} {i}" for i in places)
+
+    @property
+    def _stride(self) -> int:
+        """How many tokens it is from one that is recorded to the next."""
+        return max(-(-self._length // self._most), 1)
+
+    @property
+    def left_out(self) -> str:
+        """Words on the modules that have no signal, or one that cannot be seen."""
+        reasons = {f"not being a row of floating numbers for each {self._per}": self._skipped} | {_HIDDEN: self._hidden}
+        return "".join(f"; left out, {why}: {listed(list(which), 3)}" for why, which in reasons.items() if which)
+
+    def skip(self, name: str) -> None:
+        """Note a module whose output has no signal."""
+        self._skipped[name] = None
+
+    def hide(self, name: str) -> None:
+        """Note a module whose output cannot be seen."""
+        self._hidden[name] = None
+
+    def fits(self, name: str, shape: Shape) -> bool:
+        """Whether an output has the inputs, or sequences and tokens, along its first axes, and numbers in each."""
+        if self._per == "token" and not self._length and len(shape) == 3 and shape[0] == self._count:
+            self._length = shape[1]
+        axes = (self._count, self._length) if self._per == "token" else (self._count,)
+        apart = shape[: len(axes)] == axes and prod(shape) > prod(axes)
+        if not apart and name != INPUT:
+            self.skip(name)
+        return apart
+
+    def add(self, name: str, values: np.ndarray, rounding: float) -> None:
+        """Add an output that fits; rounding: the sum of squared rounding units of all layers so far."""
+        if self._per == "token":
+            values = values[:, :: self._stride]
+            values = values.reshape(*values.shape[:2], -1)
+        else:
+            values = values.reshape(1, self._count, -1)
+        self.signals.add(name, values, rounding=rounding_floor(rounding))
+
+    def cotangent(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+        """Return a Gaussian direction of unit mean square in the space of one input's output, the same for each."""
+        each = shape[2:] if self._per == "token" and shape[1:2] == (self._length,) else shape[1:]
+        normals = rng.standard_normal(each)
+        normals /= np.sqrt(np.mean(normals**2))
+        return np.broadcast_to(normals, shape)
+
+    def finish(self) -> None:
+        """End a network; InputError when it had no layer."""
+        if self.signals.empty:
+            axes = f"{self._count} sequences of tokens" if self._per == "token" else f"{self._count} inputs"
+            raise InputError(
+                f"no module gave floating numbers for each of {axes}; the model must call its modules, with the inputs "
+                f"along the first axis{self.left_out}."
+            )
+        self.signals.finish()
+
+
+def chooses(modules: Callable[[str, Any], object], name: str, module: Any) -> bool:
+    """Whether a function given as ``modules`` wants a module; InputError with what it raised."""
+    try:
+        return bool(modules(name, module))
+    except Exception as error:
+        raise InputError(
+            f"modules={brief(modules)} failed for the module {name} ({reason(error)}); give names, or a function of a "
+            "name and a module that says whether to record it."
+        ) from error
+
+
+def source(kind: str, how: str, *, backward: bool, taken: str, left_out: str) -> str:
+    """Return what the paths of a probed model say of where they come from."""
+    told = ", ".join(filter(None, [f"{'gradients of ' * backward}a probed {kind}, {how}", taken]))
+    return told + left_out

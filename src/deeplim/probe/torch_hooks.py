@@ -1,0 +1,151 @@
+"""Hooks on a PyTorch model: what leaves each module, once, and a model that is afterwards as it was."""
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import ParametrizationList
+
+from deeplim.errors import InputError
+from deeplim.paths import listed
+from deeplim.probe.factories import reason
+from deeplim.probe.layers import INPUT, ROOT, chooses
+from deeplim.probe.record import Modules
+from deeplim.probe.torch_inputs import Arguments, is_floating
+from deeplim.specs import brief
+
+
+class Output(NamedTuple):
+    """What left a module: its name, the tensor, and the sum of squared rounding units of all layers so far.
+
+    known: whether it has been taken already. tensor: None where there are no floating numbers.
+    """
+
+    name: str
+    tensor: torch.Tensor | None
+    rounding: float
+    known: bool
+
+
+@contextmanager
+def kept_as_it_was(network: torch.nn.Module) -> Iterator[None]:
+    """Put a model into the mode of the probe; afterwards modes, buffers and requires_grad are as they were.
+
+    Normalization layers that have a mode use the statistics of the batch; everything else is as in evaluation.
+    """
+    with ExitStack() as restored:  # one that fails does not keep the others from being restored; the last come first
+        for parameter in network.parameters():
+            restored.callback(_restore_tracking, parameter, parameter.requires_grad)
+        for module in network.modules():
+            restored.callback(setattr, module, "training", module.training)
+        for module in network.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    restored.callback(_restore_buffer, module, name, buffer, buffer.detach().clone())
+        for module in network.modules():
+            module.training = isinstance(module, _NormBase)
+        yield
+
+
+def _restore_tracking(parameter: torch.nn.Parameter, wanted: bool) -> None:
+    if parameter.requires_grad != wanted:  # of a tensor made in inference mode it cannot even be set to what it is
+        parameter.requires_grad_(wanted)
+
+
+def _restore_buffer(module: torch.nn.Module, name: str, buffer: torch.Tensor, values: torch.Tensor) -> None:
+    module._buffers[name] = buffer
+    if not torch.equal(buffer, values):
+        with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+            buffer.copy_(values)
+
+
+def first_floating(output: Any) -> torch.Tensor | None:
+    """Return the first dense floating tensor of an output, real or complex, looking into tuples, lists and mappings."""
+    if isinstance(output, torch.Tensor):
+        return output if is_floating(output) and output.layout is torch.strided else None
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    return next((found for part in parts if (found := first_floating(part)) is not None), None)
+
+
+class Recorder:
+    """Calls ``take`` with what leaves each chosen module of a network, in the order in which they finish.
+
+    ``take`` says whether it took it. An output in the memory of one that was taken, unchanged since and as large, is
+    that one, and known; of modules that are chosen by name none is.
+    """
+
+    def __init__(self, network: torch.nn.Module, modules: Modules | None, take: Callable[[Output], bool]) -> None:
+        self._names = _hooked(network)
+        self._wanted = None if modules is None else _chosen(self._names, modules)
+        self._always = modules is not None and not callable(modules)
+        self._take = take
+        self._running: list[str] = []
+        self._taken: dict[int, tuple[weakref.ref[torch.UntypedStorage], int, int]] = {}
+        self._square = 0.0
+
+    def run(self, network: torch.nn.Module, arguments: Arguments) -> Any:
+        """Return the network's output; InputError with what it raised, and in which module."""
+        handles = []
+        try:
+            for module in self._names:
+                handles.append(module.register_forward_pre_hook(self._enter))
+                handles.append(module.register_forward_hook(self._leave))
+            if (first := arguments.first) is not None:
+                self._offer(INPUT, first)
+            return network(*arguments.args, **arguments.kwargs)
+        except InputError:
+            raise
+        except Exception as error:
+            where = f"in its module {self._running[-1]} " if self._running and self._running[-1] != ROOT else ""
+            raise InputError(
+                f"the model could not run the inputs, of shape {arguments.shapes} ({where}{reason(error)}); give "
+                "inputs that it takes."
+            ) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: torch.nn.Module, args: Any) -> None:
+        self._running.append(self._names[module])
+
+    def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        name = self._names[module]
+        while self._running and self._running.pop() != name:
+            pass
+        self._offer(name, first_floating(output))
+
+    def _offer(self, name: str, tensor: torch.Tensor | None) -> None:
+        new = tensor is not None and self._is_new(tensor)
+        if tensor is not None and new and name != INPUT:
+            self._square += (torch.finfo(tensor.dtype).eps / 2) ** 2
+        wanted = name == INPUT or self._wanted is None or name in self._wanted
+        known = not (new or self._always)
+        if wanted and self._take(Output(name, tensor, self._square, known)) and tensor is not None:
+            storage = tensor.untyped_storage()
+            self._taken[id(storage)] = weakref.ref(storage), tensor._version, tensor.numel()
+
+    def _is_new(self, tensor: torch.Tensor) -> bool:
+        storage = tensor.untyped_storage()
+        known, version, size = self._taken.get(id(storage), (None, 0, 0))
+        return known is None or known() is not storage or (version, size) != (tensor._version, tensor.numel())
+
+
+def _hooked(network: torch.nn.Module) -> dict[torch.nn.Module, str]:
+    """The modules by name, but for those that make weights rather than signals."""
+    made = {inner for m in network.modules() if isinstance(m, ParametrizationList) for inner in m.modules()}
+    return {module: name or ROOT for name, module in network.named_modules() if module not in made}
+
+
+def _chosen(names: dict[torch.nn.Module, str], modules: Modules) -> set[str]:
+    if callable(modules):
+        return {name for module, name in names.items() if chooses(modules, name, module)}
+    wanted = {modules} if isinstance(modules, str) else set(modules)
+    unknown = sorted(str(name) for name in wanted - set(names.values()))
+    if unknown:
+        raise InputError(
+            f"the model has no module {brief(unknown[0])}; it has {listed([n for n in names.values() if n != ROOT])}."
+        )
+    return wanted

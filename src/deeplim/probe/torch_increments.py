@@ -1,0 +1,46 @@
+"""How much the first block of a residual stream adds to it, in PyTorch models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from deeplim.errors import InputError
+from deeplim.probe.factories import FORWARD, seeded
+from deeplim.probe.initializations import networks
+from deeplim.probe.torch_hooks import Output, Recorder, kept_as_it_was
+from deeplim.probe.torch_inputs import read_arguments
+
+
+def first_increment(
+    factory: Any, inputs: Any, stream: Sequence[str], *, repeats: int, seed: int, most: int = 64
+) -> Float[np.ndarray, " sample"]:
+    """Return log(|z_1 - z_0| / |z_0|) of each network, z_0 and z_1 what leaves the first two modules of ``stream``.
+
+    Over all inputs together, in double precision; minus infinity where the block adds nothing. InputError when the
+    modules do not run, or when what leaves them differs in shape.
+    """
+    arguments = read_arguments(inputs, most)
+    found = np.empty(repeats)
+    for repeat, network in networks(factory, repeats, seed, None):
+        taken: dict[str, torch.Tensor] = {}
+
+        def take(output: Output, taken: dict[str, torch.Tensor] = taken) -> bool:
+            if output.name in stream and output.tensor is not None:
+                taken.setdefault(output.name, output.tensor.detach().double().clone())
+            return True
+
+        with seeded(seed, repeat, FORWARD), torch.no_grad(), kept_as_it_was(network):
+            Recorder(network, list(stream), take).run(network, arguments.moved(network))
+        missing = [name for name in stream[:2] if name not in taken]
+        if missing:
+            raise InputError(f"the module {missing[0]} did not run; name modules of the stream that run, by stream=.")
+        before, after = (taken[name] for name in stream[:2])
+        if before.shape != after.shape:
+            shapes = f"{tuple(before.shape)} and {tuple(after.shape)}"
+            raise InputError(f"{stream[0]} and {stream[1]} give {shapes}; name modules of one stream, by stream=.")
+        added, there = float((after - before).norm()), float(before.norm())
+        found[repeat] = np.log(added / there) if added > 0 and there > 0 else -np.inf
+    return found
