@@ -1,6 +1,6 @@
 """The command line: words and progress on stderr, results on stdout.
 
-Exit code 0 fine, 1 error, 2 usage, 3 laws differ or a claim fails.
+Exit code 0 fine, 1 error, 2 usage, 3 laws differ, a claim fails, a network is unhealthy or a target cannot be kept.
 """
 
 from typing import Any
@@ -10,7 +10,9 @@ import click
 from deeplim import __version__
 from deeplim.cli import laws, pages
 from deeplim.cli.options import EXAMPLE_NETWORK, example
+from deeplim.cli.probe import probe
 from deeplim.cli.reproduce import reproduce
+from deeplim.cli.shape import shape
 from deeplim.cli.terminal import LAWS_DIFFER
 from deeplim.errors import DeeplimError
 
@@ -37,5 +39,15 @@ def main() -> None:
     """Scaling limits of deep neural networks at initialization, checked against exact finite networks."""
 
 
-for _command in (laws.predict, laws.simulate, laws.compare, laws.limits, pages.report, pages.demo, reproduce):
+for _command in (
+    laws.predict,
+    laws.simulate,
+    laws.compare,
+    laws.limits,
+    pages.report,
+    pages.demo,
+    probe,
+    reproduce,
+    shape,
+):
     main.add_command(_command)

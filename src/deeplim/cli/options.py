@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 EXAMPLE_NETWORK = "--architecture mlp --width 200 --depth 200 --activation relu --correlation 0.3"
 ACTIVATIONS = (
     "relu, leaky:0.2, shaped-relu:c_plus=0,c_minus=-1,rate=width, tanh, sin, erf, logistic, softplus, silu, gelu, "
-    "package.module:function, or either of the last two kinds shaped: shaped:tanh,a=1.2,rate=width."
+    "package.module:function, or either of the last two kinds shaped: shaped:tanh,a=1.2,rate=width, or transformed: "
+    "transformed:tanh,input_scale=0.5,input_shift=0.4,output_scale=2,output_shift=-0.4."
 )
 
 
@@ -71,6 +72,12 @@ network_options = options(
         type=click.Choice(["before-activation", "after-activation", "before-sum", "after-sum"]),
         help="Where the normalization stands; the last two in a ResNet only.  [default: before-activation]",
     ),
+    click.option(
+        "--weight-variance",
+        type=float,
+        help="Variance of a weight times its fan-in.  [default: critical, 2 for relu, or 1 after a normalization]",
+    ),
+    click.option("--bias-variance", type=float, help="Variance of a bias.  [default: 0]"),
 )
 input_options = options(
     click.option("--correlation", type=float, help="Two unit-norm inputs at this correlation.  [default: 0.3]"),
@@ -110,10 +117,11 @@ ensemble_options = options(
     device_option,
 )
 
-_SPELLED = {"spec": "network", "path": "inputs", "name": "limit", "formats": "format"}
+_SPELLED = {"spec": "network", "path": "inputs", "name": "limit", "formats": "format", "as_json": "json"}
 _SCALES = ("skip", "branch")
 _NORMALIZED = ("normalization", "placement")
-NETWORK_OPTIONS = ("architecture", "width", "depth", "activation", *_SCALES, *_NORMALIZED)
+_VARIANCES = ("weight_variance", "bias_variance")
+NETWORK_OPTIONS = ("architecture", "width", "depth", "activation", *_SCALES, *_NORMALIZED, *_VARIANCES)
 
 
 def refuse(where: str, names: tuple[str, ...]) -> None:
@@ -121,7 +129,7 @@ def refuse(where: str, names: tuple[str, ...]) -> None:
     context = click.get_current_context()
     given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given:
-        words = " and ".join("--" + _SPELLED.get(name, name) for name in given)
+        words = " and ".join("--" + _SPELLED.get(name, name).replace("_", "-") for name in given)
         raise InputError(f"{words} cannot be given {where}; leave out one or the other.")
 
 
@@ -154,7 +162,7 @@ def read_network(chosen: dict[str, Any]) -> "Network":
         raise InputError(f"--{' and --'.join(scales)} given for an MLP; add --architecture resnet.")
     if given["placement"] is not None and given["normalization"] == "none":
         raise InputError(f"--placement {given['placement']} was given without a normalization; add --normalization.")
-    placed = {name: given[name] for name in _NORMALIZED if given[name] is not None}
+    placed = {name: given[name] for name in (*_NORMALIZED, *_VARIANCES) if given[name] is not None}
     cls = MLP if given["architecture"] == "mlp" else ResNet
     return cls(**sizes, activation=parse_activation(given["activation"]), **scales, **placed)
 

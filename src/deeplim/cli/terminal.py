@@ -9,6 +9,10 @@ import click
 
 LAWS_DIFFER = 3
 """The exit code when two laws differ, or a claim fails."""
+UNHEALTHY = 3
+"""The exit code when a network is unhealthy."""
+INFEASIBLE = 3
+"""The exit code when no network keeps a target."""
 
 
 @contextmanager

@@ -1,0 +1,92 @@
+"""Rules about residual branches: those that add nothing, and those that add too much for the depth."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from deeplim.architecture import ResNet
+from deeplim.diagnosis.estimates import median
+from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.finding import Finding
+from deeplim.diagnosis.words import finite, signed
+
+_DELIBERATE = (
+    "branches that are zero to begin with (ReZero, Fixup, SkipInit) learn from the first step on and are no fault"
+)
+
+
+def frozen_branch(seen: Evidence) -> Iterator[Finding]:
+    """Residual branches that leave the covariance as it came: the blocks do nothing at initialization."""
+    zero = _zero_branches(seen)
+    network = seen.network
+    if zero and not isinstance(network, ResNet):
+        yield Finding(
+            name="frozen-branch",
+            severity="note",
+            measured=f"{len(zero)} of {len(seen.branches)} branches are exactly zero in every initialization.",
+            remedy=f"none, if it is meant: {_DELIBERATE}.",
+            where=zero[0],
+            numbers={"zero": float(len(zero)), "branches": float(len(seen.branches))},
+        )
+    if not isinstance(network, ResNet) or network.depth < 2 or seen.end == 0:
+        return
+    change = _largest_change(seen)
+    if not change < seen.thresholds.frozen:
+        return
+    alpha = network.branch_exponent
+    scale = f"branches of scale {network.branch_scale:.3g} at depth {network.depth}"
+    why = f", a/depth^{alpha:g}, vanish faster than 1/sqrt(depth)" if alpha > 0.5 else " add next to nothing"
+    yield Finding(
+        name="frozen-branch",
+        severity="warning",
+        measured=f"over all blocks no norm and no 1 - rho changes by more than {change:.2%}: {scale}{why}.",
+        predicted=f"with 1/sqrt(depth) = {network.depth**-0.5:.3g} the covariance has a limit that does not depend on "
+        "the depth (Li & Nica 2023).",
+        remedy=f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}; {_DELIBERATE}.",
+        where=seen.layers[seen.end],
+        numbers=finite(change=change, branch=network.branch_scale, exponent=alpha if alpha > 0 else None),
+    )
+
+
+def _zero_branches(seen: Evidence) -> list[str]:
+    """The residual branches whose output is exactly zero for every input of every initialization."""
+    at = {name: index for index, name in enumerate(seen.recorded_layers)}
+    return [
+        name for name in seen.branches if name in at and bool(np.isneginf(seen.recorded.log_norm[:, at[name]]).all())
+    ]
+
+
+def _largest_change(seen: Evidence) -> float:
+    """The median sample's largest relative change of a norm or a gap along depth."""
+    paths = seen.measured
+    moves = [np.abs(values[:, seen.end] - values[:, 0]) for values in (paths.log_norm, paths.log_gap)]
+    with np.errstate(invalid="ignore"):
+        largest = np.max(np.concatenate(moves, axis=1), axis=1)
+    return median(np.asarray(largest)).value
+
+
+def branch_explodes(seen: Evidence) -> Iterator[Finding]:
+    """Residual branches too large for the depth: the norm is multiplied at every block."""
+    network = seen.network
+    if not isinstance(network, ResNet) or network.normalization != "none":
+        return
+    ratio = network.skip_scale**2 + network.branch_scale**2 * network.gain_ratio
+    growth = network.depth * np.log10(ratio)
+    limits = seen.thresholds
+    if growth <= limits.norm_warning:
+        return
+    alpha = network.branch_exponent
+    which = f"a/depth^{alpha:g} with an exponent below 1/2" if 0 < alpha < 0.5 else "the same at every depth"
+    reach = seen.norm_at(seen.end).value - seen.norm_at(0).value
+    yield Finding(
+        name="branch-explodes",
+        severity="unhealthy" if growth > limits.norm_unhealthy else "warning",
+        measured=f"the median mean square changes by {signed(reach)} decades over {network.depth} blocks whose "
+        f"branches of scale {network.branch_scale:.3g} are {which}.",
+        predicted=f"{signed(growth)} decades: a factor skip^2 + branch^2 sigma_w^2/c = {ratio:.4g} "
+        "a block at infinite width.",
+        remedy=f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}, which gives +0.43 decades at any "
+        "depth; or the skip by sqrt(1 - branch^2), which gives none.",
+        where=seen.layers[seen.end],
+        numbers=finite(decades=reach, decades_predicted=float(growth), branch=network.branch_scale),
+    )

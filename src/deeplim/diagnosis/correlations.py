@@ -1,0 +1,119 @@
+"""Rules about correlations: inputs that align, neighbours that are driven apart, gaps below the rounding of floats."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from deeplim.diagnosis.criticality import neighbour_growth
+from deeplim.diagnosis.estimates import gaps, median
+from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.finding import Finding, Severity
+from deeplim.diagnosis.remedies import for_chaos, for_collapse
+from deeplim.diagnosis.words import TEN, finite, gap_text, small, spoken
+
+
+def rank_collapse(seen: Evidence) -> Iterator[Finding]:
+    """Inputs that were well apart and align: what follows can hardly tell them apart."""
+    start, end = seen.gap_at(0), seen.gap_at(seen.end)
+    if np.isnan(end.value) or seen.end == 0:
+        return
+    limits = seen.thresholds
+    shrunk = start.value - end.value > np.log(limits.shrunk)
+    severity: Severity | None = None
+    if end.value < np.log(limits.nearly_aligned_gap):
+        deep = end.value < np.log(limits.aligned_gap)
+        severity = ("unhealthy" if deep else "warning") if shrunk else "note"
+    final = seen.log_gap[:, seen.end]
+    share = float(np.mean(final[~np.isnan(final)] < np.log(limits.aligned_gap)))
+    if severity is None and share >= 0.1 and shrunk_share(seen) >= 0.1:
+        severity = "warning"
+    if severity is None:
+        return
+    predicted = seen.predicted_gap(seen.end)
+    told = f"the median pair's 1 - rho goes from {small(start.value)} to {gap_text(end)}"
+    if severity == "note":
+        told += "; the inputs were nearly parallel from the first layer on"
+    elif end.value >= np.log(limits.nearly_aligned_gap):
+        told += f", and in {share:.0%} of initializations it is below {limits.aligned_gap:g}"
+    remedy = "give inputs that differ more, or subtract their mean" if severity == "note" else for_collapse(seen)
+    yield Finding(
+        name="rank-collapse",
+        severity=severity,
+        measured=told + ".",
+        predicted=None if predicted is None else f"1 - rho = {small(predicted)} (median of exact networks).",
+        remedy=remedy + ".",
+        where=seen.layers[seen.end],
+        numbers=finite(
+            log10_gap_start=start.value / TEN,
+            log10_gap=end.value / TEN,
+            log10_gap_low=end.low / TEN,
+            log10_gap_high=end.high / TEN,
+            log10_gap_predicted=None if predicted is None else predicted / TEN,
+            share_below=share,
+        ),
+    )
+
+
+def shrunk_share(seen: Evidence) -> float:
+    """Return the share of initializations that shrank their inputs' gap by more than the threshold."""
+    change = seen.log_gap[:, 0] - seen.log_gap[:, seen.end]
+    return float(np.mean(change[~np.isnan(change)] > np.log(seen.thresholds.shrunk)))
+
+
+def decorrelation(seen: Evidence) -> Iterator[Finding]:
+    """Inputs near each other that are driven apart: the chaotic phase, in which neighbours are told apart too well."""
+    start, end = seen.gap_at(0), seen.gap_at(seen.end)
+    if np.isnan(end.value) or not np.isfinite(start.value) or seen.end == 0:
+        return
+    limits, growth = seen.thresholds, end.value - start.value
+    forgotten = 1 - np.exp(end.value) < limits.forgotten and np.exp(end.value) - np.exp(start.value) > limits.fallen
+    chi = None if seen.network is None else neighbour_growth(seen.network)
+    # what inputs far apart cannot show, for they are driven no farther than to orthogonality
+    hidden = 0.0 if chi is None or seen.network is None else seen.network.depth * float(np.log(chi))
+    worst = max(growth, hidden)
+    if not (forgotten or worst > np.log(limits.driven_apart)):
+        return
+    severity: Severity = "unhealthy" if worst > 2 * np.log(limits.driven_apart) else "warning"
+    yield Finding(
+        name="decorrelation",
+        severity=severity,
+        measured=f"the median pair's 1 - rho goes from {small(start.value)} to {gap_text(end)}, "
+        f"{np.exp(min(growth, 700)):.3g} times as much.",
+        predicted=_chaos(seen, chi, hidden),
+        remedy=for_chaos(seen) + ".",
+        where=seen.layers[seen.end],
+        numbers=finite(
+            log10_gap_start=start.value / TEN, log10_gap=end.value / TEN, log10_growth=growth / TEN, chi_1=chi
+        ),
+    )
+
+
+def _chaos(seen: Evidence, chi: float | None, hidden: float) -> str | None:
+    predicted = seen.predicted_gap(seen.end)
+    told = [] if predicted is None else [f"1 - rho = {small(predicted)} (median of exact networks)"]
+    if chi is not None:
+        phase = "chaotic" if chi > 1 else "ordered"
+        told.append(f"chi_1 = {chi:.4g}, {phase}: the distance of neighbours squared times {small(hidden)}")
+    return "; ".join(told) + "." if told else None
+
+
+def rounding(seen: Evidence) -> Iterator[Finding]:
+    """Gaps as small as the rounding of the model's floats makes them: no signal is left in them."""
+    floor = seen.recorded.log_gap_floor
+    if floor is None or not seen.recorded.log_gap.shape[2]:
+        return
+    middle = np.array([median(column).value for column in gaps(seen.recorded, seen.sequences).T])
+    below = np.flatnonzero(middle < floor)
+    if not len(below):
+        return
+    first = int(below[0])
+    name, least = seen.recorded_layers[first], float(floor[first])
+    yield Finding(
+        name="rounding",
+        severity="warning",
+        measured=f"from {spoken(name)} on the median 1 - rho, {small(middle[first])}, is below {small(least)}, "
+        "what rounding in the model's own floats makes of it: it is no signal.",
+        remedy="run the model in double precision to see how near the inputs are; as it is, it cannot tell them apart.",
+        where=name,
+        numbers=finite(log10_floor=least / TEN, log10_gap=middle[first] / TEN),
+    )

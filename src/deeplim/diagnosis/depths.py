@@ -1,0 +1,132 @@
+"""The exponent of a residual branch: by which power of the depth a model scales what its blocks add."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from deeplim.architecture import MLP, ResNet
+from deeplim.checks import check_count, check_seed
+from deeplim.diagnosis.evidence import streams
+from deeplim.diagnosis.powers import check_sizes, fit_power
+from deeplim.errors import InputError
+from deeplim.statistics import Estimate
+
+Stream = Callable[[Any], Sequence[str]]
+_ERRORS = 2.0
+_CERTAIN = 0.1
+_TOO_MUCH = 3.0
+
+
+@dataclass(frozen=True)
+class BranchExponent:
+    """What ``branch_exponent`` found: the alpha of branches that add depth^(-alpha), with its standard error.
+
+    depths, scales: the depths and, at each, the geometric mean over initializations of |z_1 - z_0| / |z_0|, what the
+    first block adds to the stream. streams: the modules between which it was measured.
+    """
+
+    alpha: Estimate
+    depths: tuple[int, ...]
+    scales: tuple[float, ...]
+    streams: tuple[tuple[str, str], ...]
+
+    @property
+    def verdict(self) -> str:
+        """What the exponent means for deep networks, in one sentence."""
+        low, high = self.alpha.value - _ERRORS * self.alpha.error, self.alpha.value + _ERRORS * self.alpha.error
+        if high < 0.5 - _CERTAIN:
+            return "below 1/2: the norm grows with the depth, without bound."
+        if low > 0.5 + _CERTAIN:
+            return "above 1/2: the covariance freezes with the depth, and blocks add less and less."
+        if low > 0.5 - _CERTAIN and high < 0.5 + _CERTAIN:
+            return "1/2: the covariance has a limit in depth (Li & Nica 2023), and rates transfer (Yang et al. 2023)."
+        return "not told apart from 1/2: more repeats or a wider range of depths would."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain Python values."""
+        return asdict(self) | {"verdict": self.verdict}
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{scale:.3g} at {depth}" for depth, scale in zip(self.depths, self.scales, strict=True))
+        return f"alpha = {self.alpha.value:.3f} ± {self.alpha.error:.3f}, {self.verdict}\na block adds {sizes}"
+
+
+def branch_exponent(
+    factory_of_depth: Callable[[int], Any],
+    inputs: Any,
+    *,
+    depths: Sequence[int],
+    repeats: int = 16,
+    seed: int = 0,
+    stream: Stream | None = None,
+) -> BranchExponent:
+    """Return the exponent alpha of a PyTorch model's residual branches, fitted over depths, with its standard error.
+
+    factory_of_depth(depth) returns a new model. What its first block adds, |z_1 - z_0| / |z_0|, is measured in
+    ``repeats`` initializations at each depth, and its logarithm fitted against that of the depth: there the stream and
+    the branch are as they were made, whether or not a norm grows or a normalization resets it later. stream(model)
+    names the modules that the stream z_0, z_1, ... leaves, in order; without it, they are those of the ResNet
+    that is read off the model, else modules that are alike but for a number, as blocks.0 and blocks.1. Branches that
+    are zero at initialization have no exponent. InputError where no stream is found or a block adds nothing.
+    """
+    from deeplim.probe.factories import build, seeded
+    from deeplim.probe.torch_increments import first_increment
+
+    sizes, repeats, seed = check_sizes("depths", depths), check_count("repeats", repeats), check_seed(seed)
+    if repeats < 2:
+        raise InputError(f"repeats={repeats} was given; a standard error over initializations takes two or more.")
+    logs, places = [], []
+    for depth in sizes:
+        factory = partial(factory_of_depth, depth)
+        with seeded(seed, 0):
+            model = build(factory)
+        names = list(stream(model)) if stream is not None else _stream(model, inputs)
+        if len(names) < 2:
+            raise InputError(
+                f"at depth {depth} the stream leaves {len(names)} module(s); name two or more, by stream=."
+            )
+        logs.append(first_increment(factory, inputs, names[:2], repeats=repeats, seed=seed))
+        places.append((names[0], names[1]))
+        _check_increment(logs[-1], depth, places[-1])
+    slope = fit_power(sizes, logs)
+    scales = tuple(float(np.exp(values.mean())) for values in logs)
+    return BranchExponent(Estimate(-slope.value, slope.error), tuple(sizes), scales, tuple(places))
+
+
+def _check_increment(logs: np.ndarray, depth: int, place: tuple[str, str]) -> None:
+    between = f"between {place[0]} and {place[1]} at depth {depth}"
+    if np.isneginf(logs).any():
+        raise InputError(f"the block {between} adds nothing; branches that begin at zero have no exponent to measure.")
+    if np.median(logs) > np.log(_TOO_MUCH):
+        raise InputError(
+            f"what is added {between} is {np.exp(np.median(logs)):.3g} times what was there; name the modules that the "
+            "residual stream itself leaves, by stream=."
+        )
+
+
+def _stream(model: Any, inputs: Any) -> list[str]:
+    """The modules of the stream, by the architecture that is read or by names that are alike."""
+    from deeplim.probe.reading import read_architecture
+    from deeplim.probe.record import record
+
+    reading = read_architecture(model, inputs=inputs)
+    if isinstance(reading.network, MLP):
+        raise InputError(f"the model is an {reading.network}; it has no residual branches and no exponent.")
+    if isinstance(reading.network, ResNet):
+        named = [state.modules[0] for state in reading.states if state.modules]
+        if len(named) > 1 and all(factor == 1 for _, factor in named[:2]):
+            return [name for name, _ in named]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # only the names count here
+        recorded = record(model, inputs, repeats=1)
+    names = recorded.layer_names or ()
+    blocks = [part for part in streams(names) if len(part) > 1]
+    if not blocks:
+        raise InputError("no modules alike but for a number run in the model; name those of the stream, by stream=.")
+    # the outermost modules that repeat are whole blocks: what is inside one has a longer name
+    outermost = min(blocks, key=lambda part: (names[part[0]].count("."), -len(part)))
+    return [names[at] for at in outermost]

@@ -1,0 +1,167 @@
+"""What the rules look at: signals forward and backward, the exact chain beside them, what was read off the model."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from deeplim.architecture import Network
+from deeplim.diagnosis.estimates import Interval, decades, gaps, median, spread
+from deeplim.diagnosis.thresholds import Thresholds
+from deeplim.paths import Paths
+
+FEWEST_FEATURES = 8
+"""Features below which a layer's correlations are nearly signs, whatever the network."""
+FEWEST_FOR_SPREAD = 8
+"""Initializations below which no spread is judged: its error is above a quarter of it."""
+
+
+class Weights(Protocol):
+    """What is known of one layer's weights, as ``deeplim.probe.read_architecture`` records it."""
+
+    name: str
+    fan_in: int
+    fan_out: int
+    variance: float
+    standard_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything a rule may look at.
+
+    measured: the forward signal, layer by layer; the chain's own states where an architecture was read. layers: a name
+    for each. predicted: exact networks of that architecture at the same layers. backward: the backward signal.
+    recorded: every module's output, which is ``measured`` itself where no architecture was read. weights: what was read
+    of each layer's weights. normalized: whether modules of the model normalize. chain: whether the layers are alike,
+    states of one chain. branches: the modules whose outputs are added to a residual stream. linears: how many modules
+    are linear maps. sequences: how many samples of the paths, one after the other, share their weights.
+    """
+
+    measured: Paths
+    layers: tuple[str, ...]
+    recorded: Paths
+    recorded_layers: tuple[str, ...]
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    predicted: Paths | None = None
+    network: Network | None = None
+    backward: Paths | None = None
+    backward_layers: tuple[str, ...] = ()
+    weights: Sequence[Weights] = ()
+    normalized: bool = False
+    chain: bool = False
+    branches: Sequence[str] = ()
+    linears: int = 0
+    sequences: int = 1
+
+    @cached_property
+    def log_gap(self) -> Float[np.ndarray, "sample layer"]:
+        """log(1 - rho) of each sample's median pair."""
+        return gaps(self.measured, self.sequences)
+
+    @cached_property
+    def log10_norm(self) -> Float[np.ndarray, "sample layer"]:
+        """log10 of the mean square of each sample's median input."""
+        return decades(self.measured, self.sequences)
+
+    @cached_property
+    def end(self) -> int:
+        """The last layer as wide as half of the others are: a readout of few features has correlations of its own."""
+        features = features_of(self.measured)
+        if features is None or self.chain:
+            return len(self.layers) - 1
+        return int(np.flatnonzero(features >= max(np.median(features) / 2, min(FEWEST_FEATURES, features.max())))[-1])
+
+    @property
+    def initializations(self) -> int:
+        """How many independent networks were measured."""
+        return self.measured.samples // self.sequences
+
+    @property
+    def width(self) -> int | None:
+        """The width of a layer: the chain's, else the median of the recorded modules'; None where it is not known."""
+        if self.network is not None:
+            return self.network.width
+        widths = features_of(self.measured)
+        return self.measured.width if widths is None else int(np.median(widths))
+
+    @property
+    def random(self) -> bool:
+        """Whether there are initializations enough to speak of a spread."""
+        return not self.measured.deterministic and self.initializations >= FEWEST_FOR_SPREAD
+
+    @property
+    def depth(self) -> int:
+        """The number of layers: the network's, else of blocks that are alike, else of linear maps, else of modules."""
+        if self.network is not None:
+            return self.network.depth
+        if self.chain:
+            return max(len(self.layers) - 1, 1)
+        blocks = [len(part) for part in streams(self.layers) if not self.layers[part[0]].isdigit()]
+        return max(blocks, default=0) or self.linears or len(self.layers)
+
+    def gap_at(self, layer: int) -> Interval:
+        """Return the median of log(1 - rho) at a layer."""
+        return median(self.log_gap[:, layer])
+
+    def norm_at(self, layer: int) -> Interval:
+        """Return the median of log10 of the mean square at a layer."""
+        return median(self.log10_norm[:, layer])
+
+    def spread_at(self, layer: int) -> Interval:
+        """Return the standard deviation over initializations of log10 of the mean square at a layer."""
+        return spread(self.measured, layer, self.sequences)
+
+    def predicted_gap(self, layer: int) -> float | None:
+        """Return the exact chain's median of log(1 - rho) at a layer; None where there is none."""
+        return None if self.predicted is None else median(gaps(self.predicted)[:, layer]).value
+
+    def predicted_norm(self, layer: int) -> float | None:
+        """Return the exact chain's median of log10 of the mean square; None where there is none."""
+        return None if self.predicted is None else median(decades(self.predicted)[:, layer]).value
+
+    def predicted_spread(self, layer: int) -> float | None:
+        """Return the exact chain's standard deviation of log10 of the mean square; None where there is none."""
+        return None if self.predicted is None else spread(self.predicted, layer).value
+
+
+def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
+    """Return the layers that play one part along depth: those whose names differ in their numbers only.
+
+    Norms along depth are compared within one part, for a block's output and its attention's differ in size as they
+    should. ``one`` puts all layers into one: those of a chain.
+
+    >>> streams(["embed", "h.0.attn", "h.0.mlp", "h.1.attn", "h.1.mlp"])
+    [[0], [1, 3], [2, 4]]
+    """
+    if one:
+        return [list(range(len(names)))]
+    parts: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        parts.setdefault(re.sub(r"\d+", "*", name), []).append(at)
+    return list(parts.values())
+
+
+def change_along(values: Float[np.ndarray, "sample layer"], stream: Sequence[int]) -> Float[np.ndarray, " sample"]:
+    """Return each sample's change from the first layer of a stream to its last.
+
+    The slope of Theil and Sen (the median of those between any two layers) times the length: one odd layer, as a last
+    one of another scale, or ones that alternate, as linear maps and activations do, leave it as it is. Of two layers it
+    is their difference. NaN where a layer is not alive.
+    """
+    seen = values[:, list(stream)]
+    if len(stream) < 5:
+        return np.asarray(seen[:, -1] - seen[:, 0])
+    first, second = np.triu_indices(len(stream), 1)
+    with np.errstate(invalid="ignore"):
+        slopes = (seen[:, second] - seen[:, first]) / (second - first)
+    return np.asarray(np.median(slopes, axis=1) * (len(stream) - 1))
+
+
+def features_of(paths: Paths) -> np.ndarray | None:
+    """Return how many numbers an input has in each layer; None where the layers are those of no real model."""
+    return None if paths.modules is None else paths.modules.features

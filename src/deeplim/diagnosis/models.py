@@ -1,0 +1,148 @@
+"""Real models as evidence: signals forward and backward, the architecture read off, and exact networks beside them."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.subjects import Probing, layer_names
+from deeplim.diagnosis.thresholds import Thresholds
+from deeplim.ensemble import simulate
+from deeplim.errors import DeeplimError, InputError
+from deeplim.inputs import Inputs
+from deeplim.modules import Modules
+from deeplim.paths import Paths
+
+if TYPE_CHECKING:
+    from deeplim.probe.reading import Reading
+
+MOST_BATCHES = 64
+"""Batches of an iterator that are kept: as many as there are inputs in a probe."""
+INPUT = "input"
+"""The name under which the probe records floating inputs themselves."""
+
+
+def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) -> tuple[str, str | None, Evidence]:
+    """Return a name for the model, what was read of it in words, and the evidence."""
+    from deeplim.probe.record import record
+
+    if isinstance(inputs, Iterator):
+        inputs = list(islice(inputs, MOST_BATCHES))  # they are gone through more than once
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what lies below the rounding of floats is a finding here
+        recorded = record(model, inputs, **_options(probing))
+        backward = _gradients(model, inputs, probing)
+        reading = _read(model, inputs, probing.seed)
+    names = layer_names(recorded)
+    seen = Evidence(
+        measured=recorded,
+        layers=names,
+        recorded=recorded,
+        recorded_layers=names,
+        thresholds=thresholds,
+        backward=backward,
+        backward_layers=() if backward is None else layer_names(backward),
+        sequences=recorded.samples // probing.repeats,
+    )
+    if reading is None:
+        return recorded.source, None, seen
+    told = f"read as {reading.network}" if reading.network is not None else f"no known architecture: {reading.why_not}"
+    parts: dict[str, Any] = {
+        "normalized": bool(reading.normalizations),
+        "branches": reading.branches,
+        "linears": len(reading.linears),
+    }
+    try:
+        return recorded.source, told, replace(seen, **parts, **_beside(reading, recorded, backward, probing))
+    except DeeplimError as reason:
+        return (
+            recorded.source,
+            f"{told}, but no exact networks can be drawn beside it ({reason})",
+            replace(seen, **parts),
+        )
+
+
+def _options(probing: Probing) -> dict[str, Any]:
+    return {name: getattr(probing, name) for name in ("repeats", "seed", "per", "initialize", "modules")}
+
+
+def _gradients(model: Any, inputs: Any, probing: Probing) -> Paths | None:
+    """The backward signals; None where the output has no gradients."""
+    from deeplim.probe.record import record_gradients
+
+    if not probing.gradients:
+        return None
+    try:
+        found = record_gradients(model, inputs, **_options(probing))
+    except InputError:
+        return None
+    return found if np.isfinite(found.log_norm).any() else None
+
+
+def _read(model: Any, inputs: Any, seed: int) -> "Reading | None":
+    """The architecture of a PyTorch model; None for others."""
+    from deeplim.probe.reading import read_architecture
+
+    if "torch" not in sys.modules:
+        return None
+    try:
+        return read_architecture(model, inputs=inputs, seed=seed)
+    except InputError:
+        return None
+
+
+def _beside(reading: "Reading", recorded: Paths, backward: Paths | None, probing: Probing) -> dict[str, Any]:
+    """The chain's states as recorded, from layer 0 on, and exact networks of the architecture at the same layers."""
+    if reading.network is None or probing.per != "input":
+        return {}
+    given = _first_covariance(reading, recorded)
+    states = reading.overlay(recorded)
+    along = [] if backward is None else [name for name in layer_names(states) if name in layer_names(backward)]
+    if states.time[0] != 0:
+        states = _with_inputs(states, given)
+    layers = [int(layer) for layer in states.time]
+    predicted = simulate(reading.network, given, networks=probing.networks, seed=probing.seed, layers=layers)
+    names = layer_names(states)
+    found: dict[str, Any] = {"measured": states, "layers": names, "predicted": predicted, "network": reading.network}
+    if backward is not None and along:
+        found |= {"backward": backward.named(along), "backward_layers": tuple(along)}
+    return found | {"chain": True, "weights": reading.weights[1:]}
+
+
+def _first_covariance(reading: "Reading", recorded: Paths) -> Inputs:
+    """The covariance of the first layer's preactivation, from the inputs as they were recorded."""
+    from deeplim.probe.reading import handed_on
+
+    first = recorded.named([INPUT])
+    log_norm, log_gap = handed_on(
+        first.log_norm[:1], first.log_gap[:1], reading.first_weight_variance, reading.first_bias_variance
+    )
+    count = first.inputs
+    gap = np.zeros((count, count))
+    gap[np.triu_indices(count, 1)] = np.exp(log_gap[0, 0])
+    if (gap[np.triu_indices(count, 1)] <= 0).any():
+        raise InputError("two of the inputs are parallel; drop one.")
+    return Inputs(log_norm[0, 0], gap + gap.T, first.names, "the first preactivation")
+
+
+def _with_inputs(states: Paths, given: Inputs) -> Paths:
+    """The chain's states with layer 0, the same in every sample, before them."""
+    samples = states.samples
+    gap = np.log(given.gap[np.triu_indices(given.count, 1)])
+    before = {"log_norm": given.log_norm, "log_gap": gap}
+    whole: dict[str, Any] = {
+        name: np.concatenate([np.broadcast_to(value, (samples, 1, len(value))), getattr(states, name)], axis=1)
+        for name, value in before.items()
+    }
+    return replace(
+        states,
+        **whole,
+        alive=np.concatenate([np.ones((samples, 1), dtype=bool), states.alive], axis=1),
+        time=np.concatenate([[0.0], states.time]),
+        modules=Modules((INPUT, *layer_names(states))),
+    )

@@ -1,0 +1,35 @@
+"""The table of rules: each looks at the evidence and yields findings, or none."""
+
+from collections.abc import Callable, Iterator
+
+from deeplim.diagnosis.branches import branch_explodes, frozen_branch
+from deeplim.diagnosis.correlations import decorrelation, rank_collapse, rounding
+from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.finding import SEVERITIES, Finding
+from deeplim.diagnosis.laws import law_mismatch
+from deeplim.diagnosis.norms import fluctuation, gradient, norm
+from deeplim.diagnosis.units import dead_units, lost_networks
+from deeplim.diagnosis.weights import weight_variance
+
+Rule = Callable[[Evidence], Iterator[Finding]]
+RULES: tuple[Rule, ...] = (
+    lost_networks,
+    rank_collapse,
+    decorrelation,
+    norm,
+    fluctuation,
+    gradient,
+    weight_variance,
+    frozen_branch,
+    branch_explodes,
+    dead_units,
+    rounding,
+    law_mismatch,
+)
+"""In the order in which findings of one severity are told."""
+
+
+def judge(evidence: Evidence) -> tuple[Finding, ...]:
+    """Return what every rule finds, the worst first."""
+    found = [finding for rule in RULES for finding in rule(evidence)]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
