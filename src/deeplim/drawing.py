@@ -25,15 +25,22 @@ FORMATS = (".svg", ".png", ".pdf", ".html")
 
 def finished(chart: Chart, title: str, subtitle: Sequence[str]) -> Chart:
     """Return the chart with its size, its title and subtitle over lines that fit, and the common style."""
+    return styled(chart.properties(width=WIDTH, height=HEIGHT), title, subtitle)
+
+
+def styled(chart: Chart, title: str, subtitle: Sequence[str], *, width: int = WIDTH) -> Chart:
+    """Return a chart that has its size, or several above each other, with title, subtitle and the common style."""
     import altair as alt
 
-    lines = [line for told in subtitle for line in _wrapped(told, 70)]
-    heading = alt.TitleParams(text=_wrapped(title, 54), subtitle=lines, anchor="start", frame="bounds", offset=10)
+    wider = width / WIDTH
+    lines = [line for told in subtitle for line in _wrapped(told, int(70 * wider))]
+    text = _wrapped(title, int(54 * wider))
+    heading = alt.TitleParams(text=text, subtitle=lines, anchor="start", frame="bounds", offset=10)
     axis = {"labelColor": INK, "titleColor": INK, "gridColor": GRID, "domainColor": GRID, "tickColor": GRID}
     small = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 8}
     spaced = {"labelLimit": 0, "columnPadding": 24, "titlePadding": 8, "titleFontWeight": "normal"}
     return (
-        chart.properties(width=WIDTH, height=HEIGHT, title=heading)
+        chart.properties(title=heading)
         .configure(background="white", padding=6)
         .configure_view(stroke=None)
         .configure_title(color=INK, subtitleColor=INK, fontSize=13, subtitleFontSize=11, subtitlePadding=4)
