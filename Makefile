@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 TANGENTS_VENV := .venv-tangents
 # The benchmarks of `make bench`, or those named: make bench BENCHMARKS="scaling startup" QUICK=--quick
-BENCHMARKS ?= exact_ensembles normals many_inputs streaming plans diffusions densities monte_carlo_kernel scaling startup device
+BENCHMARKS ?= exact_ensembles normals many_inputs streaming plans diffusions densities monte_carlo_kernel scaling startup device training probe_overhead initialization_checks
 QUICK ?=
 # A quick run leaves the results and the page that are kept as they are.
 RESULTS := $(if $(QUICK),$(BENCH_VENV)/quick,benchmarks/results)

@@ -32,6 +32,8 @@ Times are medians. A spread is the range over the repeats, from lowest to highes
 that are compared take turns, so that whatever else the machine did hit them alike; a ratio is that of the medians, and
 its spread that of the turns.
 """
+CHECKS = "<!-- written by benchmarks/page.py -->", "<!-- end -->"
+"""What stands around the table of docs/initialization-checks.md."""
 BOUNDS = {"at_least": "at least", "at_most": "at most"}
 
 
@@ -86,6 +88,13 @@ def section(name: str, one: dict[str, Any]) -> str:
     if not one["tables"]:
         parts.append("```json\n" + json.dumps(one["results"], indent=2) + "\n```")
     return "\n\n".join(parts)
+
+
+def checks_page(text: str, one: dict[str, Any]) -> str:
+    """Return docs/initialization-checks.md with the table, and what it was measured on, of a result."""
+    [table], (begin, end) = one["tables"], CHECKS
+    told = f"{begin}\n\n{machine(one)}\n\n{markdown(table['columns'], table['rows'])}\n\n"
+    return text[: text.index(begin)] + told + text[text.index(end) :]
 
 
 def machine(one: dict[str, Any]) -> str:
@@ -162,6 +171,9 @@ def main() -> None:
     (options.docs / "figures").mkdir(parents=True, exist_ok=True)
     draw(results, options.docs / "figures")
     (options.docs / "performance.md").write_text(page(results))
+    checks = options.docs / "initialization-checks.md"
+    if checks.exists() and "initialization_checks" in results:
+        checks.write_text(checks_page(checks.read_text(), results["initialization_checks"]))
 
 
 if __name__ == "__main__":

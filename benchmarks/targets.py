@@ -59,4 +59,12 @@ TARGETS: dict[str, Target] = {
     "help": Target("`deeplim --help`", "s", at_most=0.3),
     "predict-warm": Target("`deeplim predict`, everything compiled before", "s", at_most=1.5),
     "first-compilation": Target("first compilation of all that `deeplim demo` uses", "s", at_most=15),
+    "probe-input-time": Target(
+        "a GPT-2 of random weights, 8 sequences of 128 tokens, every module recorded by input: time over that of the "
+        "forward pass alone",
+        "times",
+        at_most=1.3,
+    ),
+    "probe-token-time": Target("the same by token, 64 tokens of each sequence", "times", at_most=1.3),
+    "probe-memory": Target("the same, whichever takes more: peak memory added", "MB", at_most=200),
 }

@@ -307,6 +307,17 @@ def test_numbers(value: float, text: str):
     assert page.number(value) == text
 
 
+def test_the_table_of_initialization_checks_is_that_of_its_result():
+    text = (ROOT / "docs" / "initialization-checks.md").read_text()
+    result = page.read(BENCHMARKS / "results")["initialization_checks"]
+    assert text == page.checks_page(text, result), "run python benchmarks/page.py"
+    assert not result["quick"]
+    judged = [
+        row for row in result["tables"][0]["rows"] if row[2].startswith("healthy") == row[1].startswith("healthy")
+    ]
+    assert len(judged) == len(result["tables"][0]["rows"]), "deeplim's verdict is not what is true"
+
+
 def test_the_committed_page_is_that_of_the_committed_results():
     results = page.read(BENCHMARKS / "results")
     assert results

@@ -140,8 +140,11 @@ Mark = Band | Curve | Points | Columns
 def drawn(marks: Sequence[Mark], x: Axis, y: Axis, title: str, subtitle: Sequence[str]) -> Chart:
     """Return the marks in one plot, in the library's style; marks of one name are one entry of the legend."""
     colours = {mark.name: mark.colour for mark in marks}
+    # A symbol is filled where some mark is; of lines alone nothing is, and it is a stroke.
+    lines = all(isinstance(mark, Curve) for mark in marks)
+    shape, stroke = ("stroke", 3) if lines else ("square", 0)
     legend = alt.Legend(
-        title=None, orient="bottom", direction="vertical", symbolType="square", symbolOpacity=1, symbolStrokeWidth=0
+        title=None, orient="bottom", direction="vertical", symbolType=shape, symbolOpacity=1, symbolStrokeWidth=stroke
     )
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     colour = alt.Color("name:N", scale=scale, legend=legend)
