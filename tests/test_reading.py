@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from refusals import refused_as_input
+from scipy.optimize import brentq
+from scipy.special import fdtr, fdtrc
 from torch import nn
 from torch.nn import functional as F
 from torch_zoo import (
@@ -404,6 +406,19 @@ def test_an_odd_layer_is_found_and_equal_ones_are_not():
     assert freedoms([measure_entries(rng.uniform(-1, 1, size=(100, 100)))]) == pytest.approx([25_000], rel=0.1)
     assert nearest(1.9, 0.05, (1.0, 2.0)) == 2.0
     assert nearest(1.7, 0.05, (1.0, 2.0)) is None
+
+
+@pytest.mark.parametrize("freedom", [8.0, 16.0, 1000.0])
+def test_two_layers_are_odd_as_rarely_as_is_said_however_few_their_entries(freedom: float):
+    """The ratio of two equal means of squares has Fisher's F law: its tails beyond what alarms are at most 6.4e-5."""
+
+    def last(sign: int) -> float:
+        found = brentq(lambda log: (odd_one([np.exp(sign * log), 1.0], [freedom] * 2) is None) - 0.5, 0, 30, xtol=1e-6)
+        return float(np.exp(found))
+
+    chance = fdtrc(freedom, freedom, last(1)) + fdtr(freedom, freedom, 1 / last(-1))
+    assert 1e-6 < chance < 6.4e-5
+    assert odd_one([1.0, 1.0], [freedom] * 2) is None
 
 
 def test_the_block_of_a_residual_network_may_be_scaled_as_a_whole():

@@ -123,7 +123,8 @@ def odd_one(values: Sequence[float], freedom: Sequence[float]) -> int | None:
     """Return which of several variances differs most from the rest, or None where they agree.
 
     They agree when the farthest is as near the rest as the farthest of so many equals is in all but 6e-5 of cases,
-    four standard errors for one. A cube root makes a mean of squares nearly Gaussian (Wilson & Hilferty 1931).
+    four standard errors for one. Cube roots make means of squares nearly Gaussian (Wilson & Hilferty 1931), and so the
+    ratio of two, by the error that it has at the value found (Paulson 1942).
     """
     value, weight = np.asarray(values), np.asarray(freedom)
     if len(value) < 2 or not value.any():
@@ -132,9 +133,12 @@ def odd_one(values: Sequence[float], freedom: Sequence[float]) -> int | None:
     for i in range(len(value)):  # from the others, which it has no part in
         others = np.delete(weight, i)
         rest = float(others @ np.delete(value, i) / others.sum())
-        error = 2 / (9 * weight[i])
-        away = np.inf if rest == 0 else np.cbrt(value[i] / rest) - (1 - error)
-        distance[i] = abs(away) / sqrt(error + 2 / (9 * others.sum()))
+        if rest == 0:
+            distance[i] = np.inf
+            continue
+        own, theirs = 2 / (9 * weight[i]), 2 / (9 * others.sum())
+        ratio = np.cbrt(value[i] / rest)
+        distance[i] = abs((1 - theirs) * ratio - (1 - own)) / sqrt(own + theirs * ratio**2)
     worst = int(np.argmax(distance))
     return worst if distance[worst] > sigmas(len(value)) else None
 
