@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from laws import SIGMAS
 from refusals import refused_as_input
+from scipy.stats import norm
 from test_diagnosis import one_layer
 
 import deeplim as dl
@@ -91,6 +92,24 @@ def test_wrong_weights_are_named_with_gradients_and_their_factor():
     expected = 23 * (log10(1 / 2) - 5 / 2 / 64 / log(10))
     assert gradient.numbers["decades"] == pytest.approx(expected, abs=allowed)
     assert dl.diagnose(lambda: mlp(64, 24), X).named("gradient-dies") is None
+
+
+def test_gradients_at_the_edge_of_chaos_are_predicted_by_norms_that_have_not_settled():
+    """tanh at sigma_w^2 = 1: chi_1 = 1, and yet gradients die, for norms are on their way to 0 and E phi'^2 < 1."""
+    thresholds = dl.diagnosis.Thresholds(gradient_warning=0.5)
+    found = dl.diagnose(lambda: mlp(128, 40, 1.0, torch.nn.Tanh), X, repeats=24, networks=100, thresholds=thresholds)
+    gradient, evidence = found.named("gradient-dies"), found.evidence
+    g = norm.ppf((np.arange(100_000) + 0.5) / 100_000)
+    # from the last activation back to the first one, which comes after the first of these preactivations
+    q, expected = np.mean(np.tanh(10 ** (evidence.norm_at(0).value / 2) * g) ** 2), 0.0
+    for _ in range(39):
+        z = np.tanh(np.sqrt(q) * g)
+        q, expected = np.mean(z**2), expected + log10(np.mean((1 - z**2) ** 2))
+    assert gradient.numbers["decades_predicted"] == pytest.approx(expected, abs=1e-3)
+    # as for ReLU, whose fluctuations are larger: half their variance and their error
+    allowed = 39 * 5 / 2 / 128 / log(10) + SIGMAS * 1.2533 * sqrt(5 * 39 / 128 / 24) / log(10)
+    assert gradient.numbers["decades"] == pytest.approx(expected, abs=allowed)
+    assert expected < -0.8
 
 
 def test_the_law_of_cloned_layers_is_not_that_of_their_architecture():

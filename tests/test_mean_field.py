@@ -13,7 +13,7 @@ from deeplim.architecture import MLP, ResNet
 from deeplim.errors import LimitError
 from deeplim.gaussian import mean_square
 from deeplim.inputs import gram
-from deeplim.mean_field import edge_of_chaos, fixed_point
+from deeplim.mean_field import edge_of_chaos, fixed_point, neighbour_growths
 
 ERF, TANH, GELU, SIN = (Elementwise(function=name) for name in ("erf", "tanh", "gelu", "sin"))
 SIZE = {"width": 100, "depth": 100}
@@ -142,6 +142,21 @@ def test_sin_has_a_norm_in_closed_form() -> None:
     assert found.norm == pytest.approx(norm, rel=1e-11)
     assert found.chi_1 == pytest.approx(1.5 * (1 + exp(-2 * norm)), rel=1e-10)
     assert found.norm_slope == pytest.approx(3 * exp(-2 * norm), rel=1e-10)
+
+
+def test_neighbours_part_by_the_norm_of_each_layer_until_norms_settle() -> None:
+    """sin: sigma_w^2 (1 + e^(-2q)) / 2 along F; at its edge, sigma_w^2 = 1, q is 1 / l, and the product 1 / l too."""
+    network = MLP(**SIZE, activation=SIN, weight_variance=3.0, bias_variance=0.2)
+    norm, expected = 0.4, []
+    for _ in range(30):
+        expected.append(1.5 * (1 + exp(-2 * norm)))
+        norm = 1.5 * (1 - exp(-2 * norm)) + 0.2
+    found = neighbour_growths(network, 0.4, 30)
+    assert found == pytest.approx(expected, rel=1e-10)
+    assert found[-1] == pytest.approx(fixed_point(network).chi_1, rel=1e-8)
+    edge = np.cumsum(np.log(neighbour_growths(MLP(**SIZE, activation=SIN, weight_variance=1.0), 1.0, 2000)))
+    assert edge[1999] - edge[199] == pytest.approx(-log(10), rel=0.02)
+    assert fixed_point(MLP(**SIZE, activation=SIN, weight_variance=1.0)).chi_1 == pytest.approx(1, abs=1e-9)
 
 
 def test_gelu_has_its_half_stable_edge() -> None:

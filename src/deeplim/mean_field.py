@@ -143,6 +143,26 @@ def edge_of_chaos(network: Network) -> Edge:
     return min(settling, key=lambda point: abs(log(max(point.norm, _SMALLEST))))
 
 
+def neighbour_growths(network: Network, norm: float, layers: int) -> Norms:
+    """Return sigma_w^2 E phi'(sqrt(q_l) g)^2 at the norms q_l of so many layers, q_0 = norm and q_{l+1} = F(q_l).
+
+    By these an infinitely wide layer multiplies the squared distance of neighbours, and the mean square of a gradient
+    on its way back; they go to chi_1 as norms settle. LimitError as for ``fixed_point``, but for norms that grow.
+
+    >>> from deeplim.architecture import MLP
+    >>> neighbour_growths(MLP(width=100, depth=100, weight_variance=1.5), 1.0, 2).tolist()
+    [0.75, 0.75]
+    """
+    _check(network)
+    if network.homogeneous:
+        return np.full(layers, network.gain_ratio)
+    norms = np.empty(layers)
+    for layer in range(layers):
+        norms[layer] = max(norm, _SMALLEST)
+        norm = network.gain * float(_squares(network, norms[layer : layer + 1])[0]) + network.bias_variance
+    return network.gain * _slope_squares(network, norms)
+
+
 def _settles(network: Network, edge: Edge) -> bool:
     """Whether norms near that of the edge are not led away from it."""
     if edge.norm > 0:

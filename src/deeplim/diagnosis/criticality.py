@@ -1,8 +1,10 @@
 """Where a network stands between order and chaos: chi_1."""
 
+import numpy as np
+
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import LimitError
-from deeplim.mean_field import edge_of_chaos, fixed_point
+from deeplim.mean_field import edge_of_chaos, fixed_point, neighbour_growths
 
 
 def neighbour_growth(network: Network) -> float | None:
@@ -29,11 +31,20 @@ def edge_variance(network: Network) -> float | None:
         return None
 
 
-def gradient_growth(network: Network) -> float | None:
-    """Return by how much a layer multiplies the mean square of the backward signal at infinite width; None if unknown.
+def gradient_decades(network: Network, norm: float, first: int, last: int) -> float | None:
+    """Return by how many decades the backward signal's mean square changes from a layer back to an earlier one.
 
-    chi_1 for an MLP, as for neighbours; skip^2 + branch^2 sigma_w^2/c for a ResNet of two slopes.
+    At infinite width, and None if unknown. In an MLP each layer multiplies by sigma_w^2 E phi'(sqrt(V_l) g)^2, chi_1
+    once the norms, begun at ``norm`` in layer 0, have settled: tanh at its edge without biases is never there, and its
+    gradients die like 1/depth. In a ResNet of two slopes it is skip^2 + branch^2 sigma_w^2/c.
     """
-    if isinstance(network, ResNet) and network.homogeneous and network.normalization == "none":
-        return network.skip_scale**2 + network.branch_scale**2 * network.gain_ratio
-    return neighbour_growth(network)
+    if network.normalization != "none":
+        return None
+    if isinstance(network, ResNet):
+        each = network.skip_scale**2 + network.branch_scale**2 * network.gain_ratio
+        return (last - first) * float(np.log10(each)) if network.homogeneous and each > 0 else None
+    try:
+        growths = neighbour_growths(network, norm, last)[first:]
+    except LimitError:
+        return None
+    return float(np.log10(growths).sum()) if (growths > 0).all() and np.isfinite(growths).all() else None

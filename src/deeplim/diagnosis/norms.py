@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.diagnosis.criticality import gradient_growth
+from deeplim.diagnosis.criticality import gradient_decades
 from deeplim.diagnosis.estimates import Interval, decades, median
 from deeplim.diagnosis.evidence import Evidence, change_along, features_of, streams
 from deeplim.diagnosis.finding import Finding, Severity
@@ -116,8 +116,7 @@ def gradient(seen: Evidence) -> Iterator[Finding]:
     if change is None or (severity := _severity(change, limits.gradient_warning, limits.gradient_unhealthy)) is None:
         return
     size = change.decades.value
-    chi = None if seen.network is None else gradient_growth(seen.network)
-    predicted = None if chi is None or chi <= 0 else change.layers * float(np.log10(chi))
+    predicted = _predicted_gradient(seen, names[change.first], names[change.last])
     grown = "grow" if size > 0 else "shrink"
     yield Finding(
         name="gradient-explodes" if size > 0 else "gradient-dies",
@@ -127,7 +126,8 @@ def gradient(seen: Evidence) -> Iterator[Finding]:
         f"updates of the first layers {grown} by {10 ** (abs(size) / 2):.2g}.",
         predicted=None
         if predicted is None
-        else f"{signed(predicted)} decades, chi_1 = {chi:.4g} a layer at infinite width.",
+        else f"{signed(predicted)} decades at infinite width, where each layer multiplies by "
+        "sigma_w^2 E phi'(z)^2 at its own norm.",
         remedy=for_gradient(seen, size, change.layers) + ".",
         where=names[change.first],
         numbers=finite(
@@ -138,3 +138,11 @@ def gradient(seen: Evidence) -> Iterator[Finding]:
             decades_predicted=predicted,
         ),
     )
+
+
+def _predicted_gradient(seen: Evidence, first: str, last: str) -> float | None:
+    """The decades from one state of the chain back to an earlier one at infinite width; None where it is not known."""
+    if seen.network is None or not {first, last} <= set(seen.layers):
+        return None
+    layers = (round(seen.measured.time[seen.layers.index(name)]) for name in (first, last))
+    return gradient_decades(seen.network, 10 ** seen.norm_at(0).value, *layers)
