@@ -303,3 +303,12 @@ def test_given_variances_are_set_anew():
     found = dl.shape(given, dl.Target(quantile=0.7), networks=400)
     assert found.network.critical
     assert found.network == dl.shape(dl.MLP(width=64, depth=20), dl.Target(quantile=0.7), networks=400).network
+
+
+def test_a_share_below_the_quantile_is_told_as_not_told_apart_from_it():
+    """85 of 100 may be of 0.87, and are said to be no more than that; 850 of 1000 may be, and 85,000 of 100,000 not."""
+    found = dl.shape(dl.MLP(width=50, depth=60), dl.Target(quantile=0.87), networks=100)
+    assert Share(850, 1000).interval[1] > 0.87 > Share(85_000, 100_000).interval[1]
+    for kept, told in ((85, True), (87, False)):
+        counted = replace(found, feasible=True, law=replace(found.law, probability=Share(kept, 100)))
+        assert ("So many do not tell that from 0.87." in str(counted)) == told

@@ -13,6 +13,7 @@ from deeplim.paths import Paths
 from deeplim.shaping.feasibility import LeastWidth
 from deeplim.shaping.search import Share
 from deeplim.shaping.target import Target
+from deeplim.specs import number
 from deeplim.tables import text_table
 
 LEVELS = (0.05, 0.5, 0.95)
@@ -66,10 +67,11 @@ class Shaping:
     answer.
 
     network: the answer; where not even the linear end keeps the target (``feasible`` False), the one that keeps it with
-    the largest probability found. value: its slope, scale, branch or curvature. law, infinite_width_law: of exact
-    networks of this width with the one activation and with the other, drawn with a seed of their own. most_nonlinear:
-    the target is kept at the end of what may be varied. monotone: whether networks tried at five places were inside
-    the less often the more nonlinear they were. seconds: how long it took.
+    the largest probability found. feasible: whether the quantile is below the upper end of the 99% interval: what is
+    short by less than these networks tell is not refused. value: its slope, scale, branch or curvature. law,
+    infinite_width_law: of exact networks of this width with the one activation and with the other, drawn with a seed of
+    their own. most_nonlinear: the target is kept at the end of what may be varied. monotone: whether networks tried at
+    five places were inside the less often the more nonlinear they were. seconds: how long it took.
     """
 
     target: Target
@@ -158,7 +160,9 @@ class Shaping:
             if self.monotone
             else " Some more nonlinear networks are inside more often, so there may be others that keep it."
         )
-        return f"Kept by {found}.{end}{odd}"
+        quantile = number(self.target.quantile)
+        unsure = "" if self.probability >= self.target.quantile else f" So many do not tell that from {quantile}."
+        return f"Kept by {found}.{unsure}{end}{odd}"
 
     def _table(self) -> str:
         """Both answers side by side."""
