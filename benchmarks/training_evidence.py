@@ -75,9 +75,14 @@ def _scaled(values: np.ndarray) -> np.ndarray:
 
 
 def overall(cells: Sequence[Cell], name: str, result: str, seed: int = 0) -> Interval:
-    """Return the rank correlation of health and result over all cells, with its bootstrap interval over cells."""
+    """Return the rank correlation of health and result over all cells, with its bootstrap interval over arms.
+
+    Cells of one arm are alike, so arms are drawn whole, all sizes of each. ValueError unless they are equally many.
+    """
     x, y = healths(cells, name), np.array([RESULTS[result](cell) for cell in cells])
-    drawn = np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))
+    arms = sorted({cell["arm"] for cell in cells})
+    places = np.array([[at for at, cell in enumerate(cells) if cell["arm"] == arm] for arm in arms])
+    drawn = places[np.random.default_rng(seed).integers(len(arms), size=(RESAMPLES, len(arms)))].reshape(RESAMPLES, -1)
     low, high = np.quantile(rank_correlations(x[drawn], y[drawn]), [0.025, 0.975])
     return {"mean": float(rank_correlations(x, y)), "low": float(low), "high": float(high)}
 

@@ -176,12 +176,12 @@ def test_rank_correlations_are_spearmans():
 def test_intervals_of_rank_correlations_hold_the_truth(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shown, "RESAMPLES", 400)
     # Spearman's of normals correlated by r is (6 / pi) arcsin(r / 2); 95% of intervals should hold it: of 60 tries
-    # fewer than 50 would with a probability of 2e-4.
+    # fewer than 50 would with a probability of 2e-4. Four sizes of an arm that are alike tell no more than one.
     stream, r, held = np.random.default_rng(0), 0.6, 0
     for at in range(60):
         x = stream.standard_normal(48)
         y = r * x + (1 - r * r) ** 0.5 * stream.standard_normal(48)
-        cells = [cell("a", i, 1, x[i], [y[i]] * 2) for i in range(48)]
+        cells = [cell(f"{i}", 8, depth, x[i], [y[i]] * 2) for i in range(48) for depth in (1, 2, 3, 4)]
         found = shown.overall(cells, "gap", "test accuracy", seed=at)
         held += found["low"] < 6 / np.pi * np.arcsin(r / 2) < found["high"]
     assert held >= 50
@@ -363,6 +363,21 @@ def test_the_committed_evidence_is_that_of_the_committed_runs():
         return json.loads(json.dumps(told), parse_float=lambda word: round(float(word), 9))
 
     assert rounded(found) == rounded(results["evidence"])
+
+
+def test_what_the_page_says_of_arms_left_out_is_so():
+    cells = json.loads(RESULT.read_text())["results"]["cells"]
+
+    def without(arm: str, name: str) -> float:
+        return shown.within_sizes([one for one in cells if one["arm"] != arm], name, "test accuracy")["mean"]
+
+    least = min(without(arm, "weakest") for arm in {one["arm"] for one in cells})
+    gap, drift = (without("BatchNorm", name) for name in ("gap", "gradient_drift"))
+    text = " ".join((ROOT / "docs" / "training.md").read_text().split())
+    assert f"is {gap:.2f} for the gap and {drift:.2f} for the drift" in text
+    assert f"worst of the three has {least:.2f} or more" in text
+    ranks = [shown.within_sizes(cells, name, one)["p"] for name in (*shown.HEALTH, "weakest") for one in shown.RESULTS]
+    assert min(ranks) > 0.05 / len(ranks)
 
 
 def test_the_example_runs_and_its_shaped_network_has_the_chains_variances(capsys: pytest.CaptureFixture[str]):
