@@ -183,7 +183,7 @@ PLACES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", PLACES)
 def test_every_place_and_python_code_have_the_law_of_the_chain_read_off_them(name: str):
-    """Against NumPy networks with weights: fewer of small ones, at which a wrong place or factor shows."""
+    """Against NumPy networks with weights: fewer of small ones, at which most wrong places and factors show."""
     model = observable(PLACES[name])
     make = redrawn(model, 1.7, 0.1)
     make()
@@ -192,3 +192,26 @@ def test_every_place_and_python_code_have_the_law_of_the_chain_read_off_them(nam
     assert reading.network is not None, reading.why_not
     chain = sample_weights(reading.network, reading.inputs(x), networks=5000, seed=7, layers=[1, 4])
     assert worst(probed(make, reading, [1, 4], 150, seed=6, x=x), chain) < SIGMAS
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "count"),
+    [
+        ("layernorm before", "after-activation", 150),
+        ("layernorm after", "before-activation", 150),
+        ("batchnorm before", "after-activation", 150),
+        ("residual layernorm after the sum", "before-sum", 150),
+        ("residual layernorm before", "after-activation", 150),
+        ("residual rmsnorm before the sum", "before-activation", 1000),
+    ],
+)
+def test_controls_normalizations_in_wrong_places_are_seen(name: str, wrong: str, count: int):
+    """The last moves the law by little, and takes more networks to show."""
+    make = redrawn(observable(PLACES[name]), 1.7, 0.1)
+    make()
+    reading = read_architecture(make)
+    assert reading.network is not None, reading.why_not
+    x = np.random.default_rng(8).normal(size=(3, N_IN))
+    elsewhere = reading.network.model_copy(update={"placement": wrong})
+    chain = sample_weights(elsewhere, reading.inputs(x), networks=5000, seed=7, layers=[1, 4])
+    assert worst(probed(make, reading, [1, 4], count, seed=6, x=x), chain) > SIGMAS
