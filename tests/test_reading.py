@@ -392,6 +392,18 @@ def test_standard_errors_of_variances_are_those_of_their_law():
     assert (gaussian.law, uniform.law) == ("gaussian", "uniform")
 
 
+@pytest.mark.parametrize(("count", "draws", "allowed"), [(64, 2000, 0.04), (256, 1000, 0.01), (4096, 100, 0.01)])
+def test_few_entries_are_not_taken_for_those_of_another_law(count: int, draws: int, allowed: float):
+    """The kurtosis of 64 Gaussian entries is below 2.4, nearer to uniform ones', in one of eight cases."""
+    rng = np.random.default_rng(0)
+    gaussian, uniform = rng.normal(size=(draws, count)), rng.uniform(-1, 1, size=(draws, count))
+    assert np.mean([measure_entries(some).law != "gaussian" for some in gaussian]) < allowed
+    assert np.mean([measure_entries(some).law != "uniform" for some in uniform]) < allowed
+    assert measure_entries(rng.laplace(size=count * 100)).law == "other"
+    nearer = np.mean([measure_entries(some).kurtosis < 2.4 for some in gaussian])
+    assert count > 64 or 0.1 < nearer < 0.2
+
+
 def test_an_odd_layer_is_found_and_equal_ones_are_not():
     """Means of 16 squares, whose upper tail is no Gaussian's: each set of 50 alarms with probability 6e-5."""
     rng = np.random.default_rng(0)

@@ -16,7 +16,6 @@ _TEXTBOOK = {
     2.0: "He's, variance 2/fan_in",
     25 / 9: "gain 5/3, that PyTorch gives for tanh",
 }
-_KURTOSIS = {"gaussian": 3.0, "uniform": 1.8}
 _ORTHOGONAL, _VECTORS = 0.01, 8
 """A spread that is this part of independent entries', over so many vectors, comes by chance once in 10^7."""
 
@@ -64,12 +63,27 @@ class Entries:
 
 
 def _law_of(kurtosis: float, count: int) -> str:
-    # For entries of variance 1, N Var(kurtosis) = m8 - m4^2 + 4 m4^2 (m4 - 1) - 4 m4 (m6 - m4): Gaussian entries have
-    # (m4, m6, m8) = (3, 15, 105), uniform ones (9/5, 27/7, 9).
-    errors = {"gaussian": sqrt(24 / count), "uniform": sqrt(1.3165 / count)}
-    distance = {law: abs(kurtosis - value) / errors[law] for law, value in _KURTOSIS.items()}
-    law = min(distance, key=lambda name: abs(kurtosis - _KURTOSIS[name]))
+    # For entries of variance 1, N Var(kurtosis) = m8 - m4^2 + 4 m4^2 (m4 - 1) - 4 m4 (m6 - m4): uniform ones have
+    # (m4, m6, m8) = (9/5, 27/7, 9).
+    distance = {
+        "gaussian": abs(_gaussian_score(kurtosis, max(count, 8))),
+        "uniform": abs(kurtosis - 1.8) / sqrt(1.3165 / count),
+    }
+    law = min(distance, key=lambda name: distance[name])
     return law if distance[law] <= SIGMAS else "other"
+
+
+def _gaussian_score(kurtosis: float, n: int) -> float:
+    """How many standard errors a kurtosis is from that of n Gaussian entries, whose law leans (Anscombe & Glynn 1983).
+
+    Mean and variance are those of entries of known mean.
+    """
+    away = kurtosis - 3 * n / (n + 2)
+    x = away * (n + 2) / n / sqrt(24 * (n - 1) / ((n + 4) * (n + 6)))
+    skew = 6 * (n * n - 5 * n + 2) / ((n + 7) * (n + 9)) * sqrt(6 * (n + 3) * (n + 5) / (n * (n - 2) * (n - 3)))
+    a = 6 + 8 / skew * (2 / skew + sqrt(1 + 4 / skew**2))
+    ratio = np.cbrt((1 - 2 / a) / (1 + x * sqrt(2 / (a - 4))))
+    return float((1 - 2 / (9 * a) - ratio) / sqrt(2 / (9 * a)))
 
 
 def measure_entries(values: Float[np.ndarray, "..."]) -> Entries:
