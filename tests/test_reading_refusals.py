@@ -248,7 +248,7 @@ def test_frozen_branches_beside_others_are_named():
 
 def test_what_is_no_model_is_refused():
     assert "a list was given; give a torch.nn.Module or a function" in refused_as_input(lambda: read_architecture([1]))
-    assert "returned a int" in refused_as_input(lambda: read_architecture(lambda: 3))
+    assert "returned an object of type int" in refused_as_input(lambda: read_architecture(lambda: 3))
     assert "could not make a model" in refused_as_input(lambda: read_architecture(lambda: 1 / 0))
     broken = filled(RELU_STACK(), 2, lambda w: w.mul_(float("nan")))
     assert "contains a NaN" in refused_as_input(lambda: read_architecture(broken))
