@@ -13,6 +13,7 @@ from deeplim.diagnosis.words import finite, signed
 _DELIBERATE = (
     "branches that are zero to begin with (ReZero, Fixup, SkipInit) learn from the first step on and are no fault"
 )
+_MEANT = f"none, if it is meant: {_DELIBERATE}."
 
 
 def frozen_branch(seen: Evidence) -> Iterator[Finding]:
@@ -24,7 +25,7 @@ def frozen_branch(seen: Evidence) -> Iterator[Finding]:
             name="frozen-branch",
             severity="note",
             measured=f"{len(zero)} of {len(seen.branches)} branches are exactly zero in every initialization.",
-            remedy=f"none, if it is meant: {_DELIBERATE}.",
+            remedy=_MEANT,
             where=zero[0],
             numbers={"zero": float(len(zero)), "branches": float(len(seen.branches))},
         )
@@ -34,15 +35,18 @@ def frozen_branch(seen: Evidence) -> Iterator[Finding]:
     if not change < seen.thresholds.frozen:
         return
     alpha = network.branch_exponent
+    none = network.branch_scale == 0
     scale = f"branches of scale {network.branch_scale:.3g} at depth {network.depth}"
     why = f", a/depth^{alpha:g}, vanish faster than 1/sqrt(depth)" if alpha > 0.5 else " add next to nothing"
     yield Finding(
         name="frozen-branch",
-        severity="warning",
-        measured=f"over all blocks no norm and no 1 - rho changes by more than {change:.2%}: {scale}{why}.",
+        severity="note" if none else "warning",
+        measured=f"the branches of all {network.depth} blocks are exactly zero."
+        if none
+        else f"over all blocks no norm and no 1 - rho changes by more than {change:.2%}: {scale}{why}.",
         predicted=f"with 1/sqrt(depth) = {network.depth**-0.5:.3g} the covariance has a limit that does not depend on "
         "the depth (Li & Nica 2023).",
-        remedy=f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}; {_DELIBERATE}.",
+        remedy=_MEANT if none else f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}; {_DELIBERATE}.",
         where=seen.layers[seen.end],
         numbers=finite(change=change, branch=network.branch_scale, exponent=alpha if alpha > 0 else None),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deeplim.diagnosis.estimates import median
+from deeplim.diagnosis.estimates import Interval, median
 from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import finite
@@ -59,7 +59,7 @@ def dead_units(seen: Evidence) -> Iterator[Finding]:
     silent = None if seen.recorded.modules is None else seen.recorded.modules.silent
     if silent is None:
         return
-    middle = [median(column) for column in silent.T]
+    middle = [median(column) for column in np.where(_bypassed(seen), 0.0, silent).T]
     worst = int(np.argmax([share.value for share in middle]))
     found, limits = middle[worst], seen.thresholds
     if found.value <= limits.dead_units_warning:
@@ -68,8 +68,7 @@ def dead_units(seen: Evidence) -> Iterator[Finding]:
     yield Finding(
         name="dead-units",
         severity="unhealthy" if found.value > limits.dead_units_unhealthy else "warning",
-        measured=f"{found.value:.0%} of the units (95%: {found.low:.0%} to {found.high:.0%}) are zero for all {inputs} "
-        "inputs.",
+        measured=f"{found.value:.0%} of the units{_interval(found)} are zero for all {inputs} inputs.",
         predicted=f"{2.0**-inputs:.1%} for unrelated inputs and 50% for parallel ones, where preactivations have mean "
         "zero.",
         remedy="make the biases less negative (zero), or give negative inputs a slope (LeakyReLU); with few inputs, "
@@ -77,3 +76,17 @@ def dead_units(seen: Evidence) -> Iterator[Finding]:
         where=seen.recorded_layers[worst],
         numbers=finite(share=found.value, share_low=found.low, share_high=found.high),
     )
+
+
+def _interval(share: Interval) -> str:
+    return "" if share.certain else f" (95%: {share.low:.0%} to {share.high:.0%})"
+
+
+def _bypassed(seen: Evidence) -> np.ndarray:
+    """Which layers are zero in every initialization though the inputs arrive at the end, apart: by another way.
+
+    Residual branches and readouts that begin at zero are no dead units, and no fault.
+    """
+    zero = np.isneginf(seen.recorded.log_norm).all(axis=(0, 2))
+    paths = seen.measured
+    return np.asarray(zero & (paths.dead[seen.end] == 0) & (paths.aligned[seen.end] == 0))
