@@ -129,6 +129,48 @@ def test_chaos_is_told_by_chi_1_where_far_inputs_cannot_show_it():
     assert near.numbers["log10_growth"] > 3
 
 
+def test_norms_that_grow_with_distances_are_no_chaos():
+    # sigma_w^2 = 3 of ReLU: distances and norms grow by 3/2 a layer alike, and 1 - rho falls as in any ReLU network
+    found = dl.diagnose(dl.MLP(width=128, depth=20, weight_variance=3), INPUTS, networks=200)
+    assert found.named("norm-explodes") is not None
+    assert found.named("decorrelation") is None
+
+
+def test_inputs_that_the_network_aligned_are_not_said_to_have_come_so():
+    found = dl.diagnose(dl.MLP(width=128, depth=20), INPUTS, networks=200, thresholds=Thresholds(shrunk=1000))
+    finding = found.named("rank-collapse")
+    assert finding.severity == "note"
+    assert "nearly parallel" not in finding.measured
+    assert "inputs that differ more" not in finding.remedy
+    near = dl.diagnose(dl.MLP(width=128, depth=20), dl.gram(gap=0.01), networks=200).named("rank-collapse")
+    assert "nearly parallel" in near.measured
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3])
+def test_layers_that_forget_the_size_of_their_inputs_are_not_blamed_for_it(size):
+    inputs = dl.gram(size * np.array([[10.0, 0.0], [5.0, 9.0]]))
+    normalized = dl.diagnose(dl.MLP(width=64, depth=6, normalization="layernorm"), inputs, networks=200)
+    assert not {finding.name for finding in normalized.findings} & {"norm-dies", "norm-explodes"}, str(normalized)
+    # at the edge of chaos tanh's mean square falls as 1/(2 depth): by 1.1 decades, however large the inputs were
+    critical = dl.MLP(width=256, depth=6, activation=dl.Elementwise(function="tanh"), weight_variance=1)
+    found = dl.diagnose(critical, inputs, networks=200, thresholds=Thresholds(norm_warning=0.1))
+    assert found.healthy
+    assert found.named("norm-dies").numbers["decades"] == pytest.approx(-log10(12), abs=0.15)
+
+
+def test_remedies_for_a_smooth_network_name_one_variance_and_a_network_that_is_healthy():
+    chaotic = dl.MLP(width=100, depth=20, activation=dl.Elementwise(function="tanh"), weight_variance=6)
+    found = dl.diagnose(chaotic, INPUTS, networks=200)
+    factors = {f.remedy.split("weights by ")[1].split(",")[0].split(":")[0] for f in found.findings}
+    assert factors == {f"{sqrt(1 / 6):.3g}"}, str(found)
+    assert "--activation shaped:tanh,a=1.2`" in found.named("decorrelation").remedy
+    for remedy in (
+        dl.MLP(width=100, depth=20, activation=dl.Elementwise(function="tanh"), weight_variance=1),
+        dl.MLP(width=100, depth=20, activation=dl.Shaped(function="tanh", a=1.2)),
+    ):
+        assert dl.diagnose(remedy, INPUTS, networks=200).healthy
+
+
 def test_weight_variance_tells_its_consequence():
     finding = dl.diagnose(CASES["weight-variance"], INPUTS).named("weight-variance")
     assert finding.numbers["decades"] == pytest.approx(30 * log10(1 / 2))

@@ -31,11 +31,15 @@ def rank_collapse(seen: Evidence) -> Iterator[Finding]:
         return
     predicted = seen.predicted_gap(seen.end)
     told = f"the median pair's 1 - rho goes from {small(start.value)} to {gap_text(end)}"
-    if severity == "note":
+    received = start.value < np.log(limits.nearly_aligned_gap)
+    if severity == "note" and received:
         told += "; the inputs were nearly parallel from the first layer on"
+    elif severity == "note":
+        told += f", {np.exp(start.value - end.value):.2g} times less; a warning begins at {limits.shrunk:g} times"
     elif end.value >= np.log(limits.nearly_aligned_gap):
         told += f", and in {share:.0%} of initializations it is below {limits.aligned_gap:g}"
-    remedy = "give inputs that differ more, or subtract their mean" if severity == "note" else for_collapse(seen)
+    given = severity == "note" and received
+    remedy = "give inputs that differ more, or subtract their mean" if given else for_collapse(seen)
     yield Finding(
         name="rank-collapse",
         severity=severity,
@@ -67,9 +71,11 @@ def decorrelation(seen: Evidence) -> Iterator[Finding]:
         return
     limits, growth = seen.thresholds, end.value - start.value
     forgotten = 1 - np.exp(end.value) < limits.forgotten and np.exp(end.value) - np.exp(start.value) > limits.fallen
-    chi = None if seen.network is None else neighbour_growth(seen.network)
+    network = seen.network
+    # of two slopes norms grow by chi_1 as distances do, and 1 - rho, their ratio, does not
+    chi = None if network is None or network.homogeneous else neighbour_growth(network)
     # what inputs far apart cannot show, for they are driven no farther than to orthogonality
-    hidden = 0.0 if chi is None or seen.network is None else seen.network.depth * float(np.log(chi))
+    hidden = 0.0 if chi is None or network is None else network.depth * float(np.log(chi))
     worst = max(growth, hidden)
     if not (forgotten or worst > np.log(limits.driven_apart)):
         return

@@ -39,7 +39,8 @@ class Evidence:
     recorded: every module's output, which is ``measured`` itself where no architecture was read. weights: what was read
     of each layer's weights. normalized: whether modules of the model normalize. chain: whether the layers are alike,
     states of one chain. branches: the modules whose outputs are added to a residual stream. linears: how many modules
-    are linear maps. sequences: how many samples of the paths, one after the other, share their weights.
+    are linear maps. convolutional: whether it was a convolution that no architecture could be read of. sequences: how
+    many samples of the paths, one after the other, share their weights.
     """
 
     measured: Paths
@@ -56,6 +57,7 @@ class Evidence:
     chain: bool = False
     branches: Sequence[str] = ()
     linears: int = 0
+    convolutional: bool = False
     sequences: int = 1
 
     @cached_property

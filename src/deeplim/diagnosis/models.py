@@ -56,6 +56,7 @@ def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) 
         "normalized": bool(reading.normalizations),
         "branches": reading.branches,
         "linears": len(reading.linears),
+        "convolutional": "convolution" in (reading.why_not or ""),
     }
     try:
         return recorded.source, told, replace(seen, **parts, **_beside(reading, recorded, backward, probing))

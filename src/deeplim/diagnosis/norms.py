@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from deeplim.architecture import MLP
 from deeplim.diagnosis.criticality import gradient_decades
 from deeplim.diagnosis.estimates import Interval, decades, median
 from deeplim.diagnosis.evidence import Evidence, change_along, features_of, streams
@@ -25,11 +26,17 @@ class Change:
 
 
 def largest_change(
-    values: Float[np.ndarray, "sample layer"], names: Sequence[str], *, chain: bool, downward: bool = False
+    values: Float[np.ndarray, "sample layer"],
+    names: Sequence[str],
+    *,
+    chain: bool,
+    downward: bool = False,
+    first: int = 0,
 ) -> Change | None:
-    """Return the change of the stream that changes most; from its last layer to its first when ``downward``."""
+    """Return the change of the stream that changes most, from layer ``first`` on; backwards when ``downward``."""
     found: list[Change] = []
-    for stream in streams(names, one=chain):
+    for whole in streams(names, one=chain):
+        stream = [layer for layer in whole if layer >= first]
         if len(stream) < 2:
             continue
         change = values[:, stream[-1]] - values[:, stream[0]] if chain else change_along(values, stream)
@@ -41,7 +48,8 @@ def largest_change(
 
 def norm(seen: Evidence) -> Iterator[Finding]:
     """Norms that leave the scale of the input along depth."""
-    change = largest_change(seen.log10_norm, seen.layers, chain=seen.chain)
+    first = _first_of_its_own(seen)
+    change = largest_change(seen.log10_norm, seen.layers, chain=seen.chain, first=first)
     limits = seen.thresholds
     if change is None or (severity := _severity(change, limits.norm_warning, limits.norm_unhealthy)) is None:
         return
@@ -66,6 +74,13 @@ def norm(seen: Evidence) -> Iterator[Finding]:
             decades_predicted=predicted,
         ),
     )
+
+
+def _first_of_its_own(seen: Evidence) -> int:
+    """The first layer whose norm the network made: layer 1 where layer 1 forgets the scale of what it is given."""
+    network = seen.network
+    forgets = isinstance(network, MLP) and (network.normalization != "none" or not network.homogeneous)
+    return 1 if seen.chain and forgets else 0
 
 
 def _severity(change: Change, warning: float, unhealthy: float) -> Severity | None:

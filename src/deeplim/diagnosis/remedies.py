@@ -26,6 +26,8 @@ SHAPED = 1.2
 """a in s = a sqrt(width) for smooth activations: below sqrt(2), where tanh's norm has a law it settles in."""
 _TRIED, _DESIGNED, _SEED = 200, 1000, 0
 _KEPT, _ROOM = 0.75, 1.5
+_NEAR = 0.05
+"""How near the log of a weight variance is to the edge of chaos for a network to be there."""
 _LINEAR = 0.98
 """The slope from which a network counts as linear, which is no remedy."""
 
@@ -81,14 +83,17 @@ def design_command(found: Shaping) -> str:
 
 
 def shape_command(seen: Evidence) -> str:
-    """Return the command that designs a shaping for this size."""
+    """Return the command that designs a shaping for this size, or shows the one there is of a smooth activation."""
+    if seen.convolutional:
+        return "`deeplim shape --width WIDTH --depth DEPTH`, WIDTH the channels times the kernel's size"
     width = seen.network.width if seen.network is not None else seen.width
-    words = f"deeplim shape --width {width if width is not None else 'WIDTH'} --depth {seen.depth}"
+    words = f"--width {width if width is not None else 'WIDTH'} --depth {seen.depth}"
     if isinstance(seen.network, ResNet):
         words += " --architecture resnet"
     if seen.network is not None and isinstance(seen.network.activation, Elementwise):
-        words += f" --activation {seen.network.activation}"
-    return f"`{words}`"
+        # shape bounds alignment alone, which a chaotic network keeps too: tanh itself would be its answer
+        return f"`deeplim simulate {words} --activation shaped:{seen.network.activation},a={SHAPED:g}`"
+    return f"`deeplim shape {words}`"
 
 
 def for_collapse(seen: Evidence) -> str:
@@ -97,7 +102,7 @@ def for_collapse(seen: Evidence) -> str:
     if isinstance(network, ResNet):
         return f"{_scaled_branches(seen)}, or shape the activation: {command}"
     if network is None or network.normalization != "none":
-        several = f"scale residual branches, where there are any, by 1/sqrt({seen.depth}) = {1 / sqrt(seen.depth):.2g}"
+        several = f"scale residual branches, where there are any, by 1/sqrt(depth){_root(seen)}"
         return f"shape the activations towards the identity ({command}), or {several}"
     remedy = _shaped(network, _start(seen))
     if remedy is None:
@@ -152,6 +157,10 @@ def _wider(network: Network, start: float) -> str:
     )
 
 
+def _root(seen: Evidence) -> str:
+    return "" if seen.convolutional else f" = {seen.depth**-0.5:.2g}"
+
+
 def _scaled_branches(seen: Evidence) -> str:
     return f"scale each residual branch by 1/sqrt(depth) = {1 / sqrt(seen.depth):.3g}"
 
@@ -185,8 +194,36 @@ def for_norm(seen: Evidence, change: float, layers: int) -> str:
             return f"{mean}: {_width_for(seen, network.width, seen.spread_at(seen.end).value)}"
         c = network.critical_gain
         return f"draw the weights with variance {c:.4g}/fan_in: multiply them by {sqrt(c / network.gain):.3g}"
-    factor = 10 ** (-change / (2 * max(layers, 1)))
-    return f"multiply the weights of each of the {layers} layers by {factor:.3g}, or normalize (RMSNorm, LayerNorm)"
+    if isinstance(network, MLP) and network.normalization == "none":
+        return _critical(seen, network)
+    if seen.normalized:
+        return f"scale residual branches, where there are any, by 1/sqrt(depth){_root(seen)}"
+    return f"{_together(change)}, or normalize (RMSNorm, LayerNorm)"
+
+
+def _together(change: float) -> str:
+    """How much the weights on the way must grow together: not every module there has any."""
+    branches = "scale residual branches, where there are any, by 1/sqrt(their number); else " if change > 0 else ""
+    return (
+        f"{branches}multiply the weights of the layers between, each by the same factor, so that together they grow "
+        f"{10 ** (-change / 2):.3g} times"
+    )
+
+
+def _critical(seen: Evidence, network: MLP) -> str:
+    """Weights at the edge of chaos, or where they are there already, or there is none, a shaped activation."""
+    edge = edge_variance(network)
+    if edge is not None and abs(log(edge / network.gain)) > _NEAR:
+        factor = sqrt(edge / network.gain)
+        return f"multiply the weights by {factor:.3g}, to sigma_w^2 = {edge:.4g}, the edge of chaos"
+    remedy = _shaped(network, _start(seen))
+    tried = None if remedy is None else try_out(remedy.network, _start(seen))
+    if remedy is None or tried is None:
+        return f"shape the activation: {shape_command(seen)}"
+    return (
+        f"{remedy.told}: the mean square of exact networks then changes by {tried.norm:+.2f} decades from inputs of "
+        f"norm 1, at width {network.width} and depth {network.depth}"
+    )
 
 
 def for_gradient(seen: Evidence, change: float, layers: int) -> str:
@@ -196,9 +233,15 @@ def for_gradient(seen: Evidence, change: float, layers: int) -> str:
         return f"{_scaled_branches(seen)}, or use skip = sqrt(1 - branch^2)"
     if isinstance(network, MLP) and network.homogeneous and network.normalization == "none" and network.gain_ratio != 1:
         return for_norm(seen, change, layers)
-    factor = 10 ** (-change / (2 * max(layers, 1)))
-    keeps = f"multiply the weights of each of the {layers} layers by {factor:.3g}, which keeps gradients"
-    return f"{keeps}; where that loses the forward signal, shape the activations: {shape_command(seen)}"
+    if seen.normalized:
+        return (
+            "add residual connections, with branches scaled by 1/sqrt(depth), or make it less deep: normalization "
+            "divides the scale of the weights out again"
+        )
+    if isinstance(network, MLP):
+        return _critical(seen, network)
+    shaped = f"where that loses the forward signal, shape the activations: {shape_command(seen)}"
+    return f"{_together(change)}, which keeps gradients; {shaped}"
 
 
 def for_spread(seen: Evidence, measured: float) -> str:
