@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from diagnosed import linear, mlp, residual
 from laws import SIGMAS
 from refusals import refused_as_input
 from scipy.stats import norm
@@ -31,33 +32,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def linear(n_in, n_out, variance=2.0, bias=0.0):
-    made = torch.nn.Linear(n_in, n_out)
-    torch.nn.init.normal_(made.weight, std=sqrt(variance / n_in))
-    torch.nn.init.constant_(made.bias, bias)
-    return made
-
-
-def mlp(width, depth, variance=2.0, activation=torch.nn.ReLU, n_in=24):
-    layers = []
-    for layer in range(depth):
-        layers += [linear(width if layer else n_in, width, variance), activation()]
-    return torch.nn.Sequential(*layers, linear(width, 10, 1.0))
-
-
-class Block(torch.nn.Module):
-    def __init__(self, width, scale):
-        super().__init__()
-        self.linear, self.scale = linear(width, width), scale
-
-    def forward(self, z):
-        return z + self.scale * self.linear(torch.relu(z))
-
-
-def residual(depth, scale, width=64):
-    return torch.nn.Sequential(linear(24, width, 1.0), *(Block(width, scale) for _ in range(depth)), linear(width, 10))
-
-
 def test_the_deep_narrow_relu_network_collapses_and_fluctuates():
     found = dl.diagnose(lambda: mlp(100, 100), X[:2], gradients=False, networks=1000)
     assert not found.healthy
@@ -78,6 +52,26 @@ def test_a_healthy_model_is_healthy_and_has_the_law_it_seems_to_have():
     assert found.evidence.network == dl.MLP(width=128, depth=5)
     assert found.to_dict()["reading"] == "read as MLP, relu, width 128, depth 5"
     assert [layer.layer for layer in found.layers] == ["input", "1", "3", "5", "7", "9"]
+
+
+def test_activations_in_code_have_exact_networks_beside_them_too():
+    class Functional(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.maps = torch.nn.ModuleList([linear(64 if layer else 24, 64) for layer in range(6)])
+            self.readout = linear(64, 10, 1.0)
+
+        def forward(self, x):
+            for each in self.maps:
+                x = torch.relu(each(x))
+            return self.readout(x)
+
+    for subject in (Functional, Functional()):
+        found = dl.diagnose(subject, X, networks=200)
+        assert found.evidence.network == dl.MLP(width=64, depth=6)
+        assert found.evidence.predicted is not None
+        assert found.named("law-mismatch") is None
+        assert [layer.layer for layer in found.layers][:3] == ["input", "relu", "relu#2"]
 
 
 def test_wrong_weights_are_named_with_gradients_and_their_factor():
@@ -136,62 +130,6 @@ def test_dead_units_are_as_many_as_a_negative_bias_makes():
     assert finding.where == "1"
     assert finding.numbers["share"] == pytest.approx(share, abs=SIGMAS * 1.2533 * sqrt(share * (1 - share) / 400 / 32))
     assert dl.diagnose(lambda: biased(0.0), X, gradients=False).named("dead-units") is None
-
-
-def zero_last(model):
-    torch.nn.init.zeros_(model[-1].weight)
-    return model
-
-
-@pytest.mark.parametrize("make", [lambda: residual(8, 0.0), lambda: zero_last(mlp(64, 3))])
-def test_branches_and_readouts_that_begin_at_zero_are_no_fault(make):
-    found = dl.diagnose(make, X, repeats=8, gradients=False)
-    assert found.named("dead-units") is None, str(found)
-    assert {finding.severity for finding in found.findings} <= {"note"}, str(found)
-
-
-def test_factors_of_weights_are_those_of_the_weights_there_are():
-    # two maps between the first and the last of the recorded layers, and activations, which have no weights
-    def funnel(factor=1.0):
-        sizes = [(24, 64), (64, 48), (48, 32)]
-        scales = [1.0, 0.02 * factor**2, 0.02 * factor**2]
-        maps = [linear(*size, scale) for size, scale in zip(sizes, scales, strict=True)]
-        return torch.nn.Sequential(maps[0], torch.nn.ReLU(), maps[1], torch.nn.ReLU(), maps[2])
-
-    finding = dl.diagnose(funnel, X, gradients=False).named("norm-dies")
-    together = float(finding.remedy.split("grow ")[1].split()[0])
-    mended = dl.diagnose(lambda: funnel(sqrt(together)), X, gradients=False)
-    assert mended.named("norm-dies") is None
-    assert mended.named("norm-explodes") is None
-
-
-def test_remedies_for_normalized_gradients_do_not_scale_what_is_divided_out():
-    def normalized(factor):
-        maps = [linear(64 if layer else 24, 64, 2 * factor**2) for layer in range(20)]
-        hidden = [part for each in maps for part in (each, torch.nn.BatchNorm1d(64), torch.nn.ReLU())]
-        return torch.nn.Sequential(*hidden, linear(64, 10))
-
-    found = [dl.diagnose(lambda f=factor: normalized(f), X, repeats=8).named("gradient-explodes") for factor in (1, 4)]
-    # nineteen layers whose gradients followed the factor of 4 would differ by 23 decades
-    assert found[0].numbers["decades"] == pytest.approx(found[1].numbers["decades"], abs=1)
-    assert "multiply" not in found[0].remedy
-
-
-def test_branches_of_several_layers_are_told_to_be_scaled_by_their_number():
-    class Deeper(torch.nn.Module):
-        def __init__(self, scale):
-            super().__init__()
-            self.scale, self.first, self.second = scale, linear(64, 64), linear(64, 64)
-
-        def forward(self, z):
-            return z + self.scale * self.second(torch.relu(self.first(z)))
-
-    def stack(scale):
-        return torch.nn.Sequential(linear(24, 64, 1.0), *(Deeper(scale) for _ in range(24)), linear(64, 10))
-
-    finding = dl.diagnose(lambda: stack(1.0), X, repeats=8, gradients=False).named("norm-explodes")
-    assert "scale residual branches" in finding.remedy
-    assert dl.diagnose(lambda: stack(24**-0.5), X, repeats=8, gradients=False).named("norm-explodes") is None
 
 
 def test_rounding_is_announced_and_goes_away_in_double_precision():

@@ -38,6 +38,10 @@ def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) 
         recorded = record(model, inputs, **_options(probing))
         backward = _gradients(model, inputs, probing)
         reading = _read(model, inputs, probing.seed)
+        if reading is not None and reading.network is not None and reading.functional and probing.modules is None:
+            # the chain's states are given by code, between modules: make them modules
+            model = _observable(model, inputs)
+            recorded, backward = record(model, inputs, **_options(probing)), _gradients(model, inputs, probing)
     names = layer_names(recorded)
     seen = Evidence(
         measured=recorded,
@@ -95,6 +99,12 @@ def _read(model: Any, inputs: Any, seed: int) -> "Reading | None":
         return read_architecture(model, inputs=inputs, seed=seed)
     except InputError:
         return None
+
+
+def _observable(model: Any, inputs: Any) -> Any:
+    from deeplim.probe.torch_points import observable
+
+    return observable(model, inputs=inputs)
 
 
 def _beside(reading: "Reading", recorded: Paths, backward: Paths | None, probing: Probing) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""PyTorch models that are diagnosed: MLPs, and residual networks of one map a branch."""
+
+from math import sqrt
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+
+def linear(n_in, n_out, variance=2.0, bias=0.0):
+    made = torch.nn.Linear(n_in, n_out)
+    torch.nn.init.normal_(made.weight, std=sqrt(variance / n_in))
+    torch.nn.init.constant_(made.bias, bias)
+    return made
+
+
+def mlp(width, depth, variance=2.0, activation=torch.nn.ReLU, n_in=24):
+    layers = []
+    for layer in range(depth):
+        layers += [linear(width if layer else n_in, width, variance), activation()]
+    return torch.nn.Sequential(*layers, linear(width, 10, 1.0))
+
+
+class Block(torch.nn.Module):
+    def __init__(self, width, scale):
+        super().__init__()
+        self.linear, self.scale = linear(width, width), scale
+
+    def forward(self, z):
+        return z + self.scale * self.linear(torch.relu(z))
+
+
+def residual(depth, scale, width=64):
+    return torch.nn.Sequential(linear(24, width, 1.0), *(Block(width, scale) for _ in range(depth)), linear(width, 10))

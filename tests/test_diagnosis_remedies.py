@@ -1,0 +1,76 @@
+"""Remedies for PyTorch models mend what was found, and what begins at zero needs none."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from diagnosed import linear, mlp, residual
+
+import deeplim as dl
+
+torch = pytest.importorskip("torch")
+X = np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def zero_last(model):
+    torch.nn.init.zeros_(model[-1].weight)
+    return model
+
+
+@pytest.mark.parametrize("make", [lambda: residual(8, 0.0), lambda: zero_last(mlp(64, 3))])
+def test_branches_and_readouts_that_begin_at_zero_are_no_fault(make):
+    found = dl.diagnose(make, X, repeats=8, gradients=False)
+    assert found.named("dead-units") is None, str(found)
+    assert {finding.severity for finding in found.findings} <= {"note"}, str(found)
+
+
+def test_factors_of_weights_are_those_of_the_weights_there_are():
+    # two maps between the first and the last of the recorded layers, and activations, which have no weights
+    def funnel(factor=1.0):
+        sizes = [(24, 64), (64, 48), (48, 32)]
+        scales = [1.0, 0.02 * factor**2, 0.02 * factor**2]
+        maps = [linear(*size, scale) for size, scale in zip(sizes, scales, strict=True)]
+        return torch.nn.Sequential(maps[0], torch.nn.ReLU(), maps[1], torch.nn.ReLU(), maps[2])
+
+    finding = dl.diagnose(funnel, X, gradients=False).named("norm-dies")
+    together = float(finding.remedy.split("grow ")[1].split()[0])
+    mended = dl.diagnose(lambda: funnel(sqrt(together)), X, gradients=False)
+    assert mended.named("norm-dies") is None
+    assert mended.named("norm-explodes") is None
+
+
+def test_remedies_for_normalized_gradients_do_not_scale_what_is_divided_out():
+    def normalized(factor):
+        maps = [linear(64 if layer else 24, 64, 2 * factor**2) for layer in range(20)]
+        hidden = [part for each in maps for part in (each, torch.nn.BatchNorm1d(64), torch.nn.ReLU())]
+        return torch.nn.Sequential(*hidden, linear(64, 10))
+
+    found = [dl.diagnose(lambda f=factor: normalized(f), X, repeats=8).named("gradient-explodes") for factor in (1, 4)]
+    # nineteen layers whose gradients followed the factor of 4 would differ by 23 decades
+    assert found[0].numbers["decades"] == pytest.approx(found[1].numbers["decades"], abs=1)
+    assert "multiply" not in found[0].remedy
+
+
+def test_branches_of_several_layers_are_told_to_be_scaled_by_their_number():
+    class Deeper(torch.nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale, self.first, self.second = scale, linear(64, 64), linear(64, 64)
+
+        def forward(self, z):
+            return z + self.scale * self.second(torch.relu(self.first(z)))
+
+    def stack(scale):
+        return torch.nn.Sequential(linear(24, 64, 1.0), *(Deeper(scale) for _ in range(24)), linear(64, 10))
+
+    finding = dl.diagnose(lambda: stack(1.0), X, repeats=8, gradients=False).named("norm-explodes")
+    assert "scale residual branches" in finding.remedy
+    assert dl.diagnose(lambda: stack(24**-0.5), X, repeats=8, gradients=False).named("norm-explodes") is None
