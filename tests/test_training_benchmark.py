@@ -377,7 +377,8 @@ def test_what_the_page_says_of_arms_left_out_is_so():
     assert f"is {gap:.2f} for the gap and {drift:.2f} for the drift" in text
     assert f"worst of the three has {least:.2f} or more" in text
     ranks = [shown.within_sizes(cells, name, one)["p"] for name in (*shown.HEALTH, "weakest") for one in shown.RESULTS]
-    assert min(ranks) > 0.05 / len(ranks)
+    words = {0: "none of them is", 1: "one of them is", 2: "two of them, the drift's, are"}
+    assert f"{words[sum(p < 0.05 / len(ranks) for p in ranks)]} below 0.05 / {len(ranks)}" in text
 
 
 def test_the_example_runs_and_its_shaped_network_has_the_chains_variances(capsys: pytest.CaptureFixture[str]):
