@@ -8,7 +8,7 @@ from math import log, sqrt
 import numpy as np
 import pytest
 from laws import SIGMAS
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 import deeplim as dl
 from deeplim.activations import Elementwise, Transformed
@@ -311,4 +311,18 @@ def test_a_share_below_the_quantile_is_told_as_not_told_apart_from_it():
     assert Share(850, 1000).interval[1] > 0.87 > Share(85_000, 100_000).interval[1]
     for kept, told in ((85, True), (87, False)):
         counted = replace(found, feasible=True, law=replace(found.law, probability=Share(kept, 100)))
-        assert ("So many do not tell that from 0.87." in str(counted)) == told
+        assert ("So many cannot tell that from 0.87." in str(counted)) == told
+
+
+def test_a_chaotic_answer_is_called_so_and_a_shaped_one_is_not() -> None:
+    chaotic = dl.shape(
+        dl.MLP(width=50, depth=30, activation=dl.Elementwise(function="tanh")), dl.Target(), networks=200
+    )
+    g = norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    chi = np.mean((1 - np.tanh(g) ** 2) ** 2) / np.mean(np.tanh(g) ** 2)
+    assert chaotic.neighbours == pytest.approx(chi**30, rel=1e-3)
+    assert "It is chaotic" in str(chaotic)
+    assert chaotic.to_dict()["neighbours"] == chaotic.neighbours
+    slopes = dl.shape(dl.MLP(width=50, depth=10), dl.Target(quantile=0.75), networks=200)
+    assert slopes.neighbours is None
+    assert "chaotic" not in str(slopes)

@@ -8,7 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from deeplim.activations import LeakyReLU
-from deeplim.architecture import Network, ResNet
+from deeplim.architecture import MLP, Network, ResNet
+from deeplim.errors import LimitError
+from deeplim.mean_field import fixed_point
 from deeplim.paths import Paths
 from deeplim.shaping.feasibility import LeastWidth
 from deeplim.shaping.search import Share
@@ -17,6 +19,8 @@ from deeplim.specs import number
 from deeplim.tables import text_table
 
 LEVELS = (0.05, 0.5, 0.95)
+CHAOTIC = 10.0
+"""From how much more squared distance between neighbours an answer is called chaotic."""
 _TEN = log(10)
 
 
@@ -102,6 +106,21 @@ class Shaping:
         return self.law.probability.interval
 
     @property
+    def neighbours(self) -> float | None:
+        """By how much the answer multiplies the squared distance of neighbours, chi_1^depth, at infinite width.
+
+        chi_1 is that of its norm's fixed point (Schoenholz et al. 2017); above 1 is chaos, which a bound on the
+        correlation from above lets pass. None for slopes, whose chi_1 is 1, and where it is not known.
+        """
+        network = self.network
+        if not isinstance(network, MLP) or network.homogeneous or network.normalization != "none":
+            return None
+        try:
+            return float(np.exp(min(network.depth * log(fixed_point(network).chi_1), 700.0)))
+        except (LimitError, ValueError):
+            return None
+
+    @property
     def dictionary(self) -> dict[str, float]:
         """The same network in other words.
 
@@ -132,6 +151,7 @@ class Shaping:
             if self.infinite_width_network is None or self.infinite_width_law is None
             else _told(self.infinite_width_network, self.infinite_width_value, self.infinite_width_law),
             "dictionary": self.dictionary,
+            "neighbours": self.neighbours,
             "most_nonlinear": self.most_nonlinear,
             "monotone": self.monotone,
             "least_width": None
@@ -161,8 +181,18 @@ class Shaping:
             else " Some more nonlinear networks are inside more often, so there may be others that keep it."
         )
         quantile = number(self.target.quantile)
-        unsure = "" if self.probability >= self.target.quantile else f" So many do not tell that from {quantile}."
-        return f"Kept by {found}.{unsure}{end}{odd}"
+        unsure = "" if self.probability >= self.target.quantile else f" So many cannot tell that from {quantile}."
+        return f"Kept by {found}.{unsure}{end}{odd}{self._chaos()}"
+
+    def _chaos(self) -> str:
+        """What a bound from above does not see."""
+        apart = self.neighbours
+        if apart is None or apart < CHAOTIC:
+            return ""
+        return (
+            f" It is chaotic: nearly equal inputs end {apart:.2g} times further apart (squared, at infinite width), which "
+            "a bound from above allows; a network nearer to the identity is not, such as s phi(x/s) with a larger s."
+        )
 
     def _table(self) -> str:
         """Both answers side by side."""
