@@ -256,20 +256,19 @@ class Signals:
 def _of_units(x: Float[np.ndarray, "input feature"]) -> tuple[float, float]:
     """Return the share of features that are zero for every input, and the mean absolute value.
 
-    Over the inputs absolute values are summed in the precision they have, unless that overflows.
+    Absolute values are summed in the precision they have, block by block, unless that overflows.
     """
-    step = max(BLOCK // len(x), LEAST)
+    from scipy.linalg.blas import dasum, sasum
 
-    def sums(kind: np.dtype) -> np.ndarray:
-        parts = (np.abs(x[:, begin : begin + step]) for begin in range(0, x.shape[1], step))
-        return np.concatenate([part.sum(axis=0, dtype=kind) for part in parts])
-
+    silent = np.flatnonzero(x[0] == 0)
+    for row in x[1:]:
+        silent = silent[row[silent] == 0]
+    flat, add = x.ravel(), sasum if x.dtype == np.float32 else dasum
     with np.errstate(over="ignore", invalid="ignore"):
-        found = sums(x.dtype)
-        total = found.sum(dtype=float)
+        total = sum(float(add(flat[begin : begin + BLOCK])) for begin in range(0, len(flat), BLOCK))
         if not np.isfinite(total):
-            total = sums(np.dtype(float)).sum()
-    return (len(found) - np.count_nonzero(found)) / len(found), float(total / x.size)
+            total = float(np.abs(x).sum(dtype=float))
+    return len(silent) / x.shape[1], total / x.size
 
 
 def _other_layers(first: list[str], names: list[str], index: int) -> str:

@@ -190,7 +190,7 @@ class Shaping:
         if apart is None or apart < CHAOTIC:
             return ""
         return (
-            f" It is chaotic: nearly equal inputs end {apart:.2g} times further apart (squared, at infinite width), which "
+            f" It is chaotic: nearly equal inputs end {apart:.2g} times further apart (squared, infinite width), which "
             "a bound from above allows; a network nearer to the identity is not, such as s phi(x/s) with a larger s."
         )
 
