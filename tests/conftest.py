@@ -4,6 +4,9 @@ In the modules past the border: those that users call refuse bad input themselve
 the modules that Numba compiles have Numba's types.
 """
 
+from collections.abc import Iterator
+
+import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
@@ -37,3 +40,24 @@ CHECKED = [
 
 typecheck = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook([f"deeplim.{module}" for module in CHECKED], "conftest.typecheck")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: a small batch is no work for several, which would wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def repeatable(one_thread: None) -> Iterator[None]:
+    """The same weights in every run, and PyTorch's random numbers afterwards as they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        yield

@@ -12,12 +12,7 @@ torch = pytest.importorskip("torch")
 X = np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def zero_last(model):

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from laws import SIGMAS, z_of_means, z_of_std, z_of_variances
 from torch import nn
 from torch.nn import functional as F
@@ -45,13 +44,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float, float]] = {
 """Each with the variances of weights and biases; those of tanh are not critical."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """A batch of two is no work for several threads, which would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def redrawn(model: Any, weight: float, bias: float) -> Callable[[], Any]:

@@ -1,6 +1,5 @@
 """Architectures read off PyTorch models: the network, its variances, and overlays equal to their definitions."""
 
-from collections.abc import Iterator
 from functools import partial
 from math import sqrt
 from typing import Any
@@ -43,14 +42,7 @@ TWO = {"weight_variance": 2.0}
 X = np.random.default_rng(1).normal(size=(3, N_IN))
 
 
-@pytest.fixture(autouse=True)
-def _repeatable() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("repeatable")
 
 
 def function(name: str) -> Activation:

@@ -1,7 +1,7 @@
 """Models that no deeplim network describes: one sentence each, with the module and the reason."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,14 +18,7 @@ W, D = 32, 4
 LINEAR, LAYERNORM = partial(linear, W), partial(nn.LayerNorm, W)
 
 
-@pytest.fixture(autouse=True)
-def _repeatable() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("repeatable")
 
 
 def why_not(model: Any) -> str:
