@@ -1,6 +1,6 @@
 """Inputs to a JAX model or to a function: arrays, keyword or positional arguments, or batches of these."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,7 +92,7 @@ def read_arguments(inputs: Any, most: int) -> Arguments:
     elif hasattr(inputs, "__array__"):
         found = _arguments((_array(inputs),), {}, "")
     elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
-        found = _collect(inputs, most)
+        found = _arguments(*collect(inputs, most, _batch, np.ndarray, np.concatenate, _KINDS))
     else:
         raise InputError(f"inputs of type {type(inputs).__name__} were given; give {_KINDS}.")
     if not 1 <= found.count <= MOST_INPUTS:
@@ -121,45 +121,54 @@ def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], taken: str) -> Arg
     return replace(found, count=len(next(iter(found.arrays.values()))))
 
 
-def _collect(batches: Iterable[Any], most: int) -> Arguments:
-    """The first ``most`` inputs of batches, x alone where a batch is (x, y)."""
+def collect(
+    batches: Iterable[Any],
+    most: int,
+    read: Callable[[Any], dict[str, Any]],
+    array: Any,
+    join: Callable[[list[Any]], Any],
+    kinds: str,
+) -> tuple[tuple[Any, ...], dict[str, Any], str]:
+    """Return the first ``most`` inputs of batches as positional and keyword arguments, and words on what was taken.
+
+    ``read`` gives a batch by names, "0" for one positional argument, with an array among them; ``array`` and ``join``
+    are the library's. InputError when there is no batch, or when one cannot be read; ``kinds`` are those that can.
+    """
+
+    def rows(value: Any) -> bool:
+        return isinstance(value, array) and bool(value.ndim)
+
     taken: list[dict[str, Any]] = []
     count = 0
     try:
         for batch in batches:
-            one = _batch(batch)
-            size = one.count
-            taken.append({name: _cut(value, size, most - count) for name, value in _named(one).items()})
-            count = min(count + size, most)
+            one, room = read(batch), most - count
+            size = next(len(value) for value in one.values() if rows(value))
+            cut = {name: value[:room] if rows(value) and len(value) == size else value for name, value in one.items()}
+            taken.append(cut)
+            count += min(size, room)
             if count == most:
                 break
         if not taken:
             raise InputError("the iterable of batches that was given is empty; give at least one input.")
-        joined = {name: _join([batch[name] for batch in taken]) for name in taken[0]}
+        parts = {name: [batch[name] for batch in taken] for name in taken[0]}
+        joined = {
+            name: join(every) if all(map(rows, every)) and len(every) > 1 else every[0] for name, every in parts.items()
+        }
     except InputError:
         raise
     except Exception as error:  # whatever the loader's workers and transforms do
-        raise InputError(f"the batches of inputs could not be read ({reason(error)}); give {_KINDS}.") from error
+        raise InputError(f"the batches of inputs could not be read ({reason(error)}); give {kinds}.") from error
     told = f"first {count} inputs of {len(taken)} batch{'es' * (len(taken) > 1)}"
     positional = tuple(joined.pop(name) for name in ("0",) if name in joined)
-    return _arguments(positional, joined, told)
+    return positional, joined, told
 
 
-def _batch(batch: Any) -> Arguments:
+def _batch(batch: Any) -> dict[str, Any]:
+    """A batch by names, x alone where it is (x, y)."""
     x = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if isinstance(x, Mapping):
-        return _arguments((), {str(name): _array(value) for name, value in x.items()}, "")
-    return _arguments((_array(x),), {}, "")
-
-
-def _named(arguments: Arguments) -> dict[str, Any]:
-    return {str(i): value for i, value in enumerate(arguments.args)} | arguments.kwargs
-
-
-def _cut(value: Any, size: int, room: int) -> Any:
-    return value[:room] if isinstance(value, np.ndarray) and value.ndim and len(value) == size else value
-
-
-def _join(parts: list[Any]) -> Any:
-    joinable = all(isinstance(part, np.ndarray) and part.ndim for part in parts)
-    return np.concatenate(parts) if joinable and len(parts) > 1 else parts[0]
+        one = _arguments((), {str(name): _array(value) for name, value in x.items()}, "")
+    else:
+        one = _arguments((_array(x),), {}, "")
+    return {str(i): value for i, value in enumerate(one.args)} | one.kwargs

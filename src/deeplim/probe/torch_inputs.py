@@ -9,8 +9,7 @@ import torch
 
 from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
-from deeplim.probe.array_inputs import numbers
-from deeplim.probe.factories import reason
+from deeplim.probe.array_inputs import collect, numbers
 from deeplim.specs import brief
 
 _KINDS = (
@@ -94,7 +93,7 @@ def read_arguments(inputs: Any, most: int) -> Arguments:
     elif _is_array(inputs):
         found = _arguments((_tensor(inputs),), {}, "")
     elif isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes):
-        found = _collect(inputs, most)
+        found = _arguments(*collect(inputs, most, _batch, torch.Tensor, torch.cat, _KINDS))
     else:
         raise InputError(f"inputs of type {type(inputs).__name__} were given; give {_KINDS}.")
     if not 1 <= found.count <= MOST_INPUTS:
@@ -127,31 +126,6 @@ def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], taken: str) -> Arg
     return replace(found, count=lengths[0])
 
 
-def _collect(batches: Iterable[Any], most: int) -> Arguments:
-    """The first ``most`` inputs of batches, x alone where a batch is (x, y)."""
-    taken: list[dict[str, Any]] = []
-    count, told = 0, ""
-    try:
-        for batch in batches:
-            one = _batch(batch)
-            room = most - count
-            size = next(len(value) for value in one.values() if isinstance(value, torch.Tensor) and value.ndim)
-            taken.append({name: _cut(value, size, room) for name, value in one.items()})
-            count += min(size, room)
-            told = f"first {count} inputs of {len(taken)} batch{'es' * (len(taken) > 1)}"
-            if count == most:
-                break
-        if not taken:
-            raise InputError("the iterable of batches that was given is empty; give at least one input.")
-        joined = {name: _join([batch[name] for batch in taken]) for name in taken[0]}
-    except InputError:
-        raise
-    except Exception as error:  # whatever the loader's workers and transforms do
-        raise InputError(f"the batches of inputs could not be read ({reason(error)}); give {_KINDS}.") from error
-    positional = [joined.pop(name) for name in ("0",) if name in joined]
-    return _arguments(tuple(positional), joined, told)
-
-
 def _batch(batch: Any) -> dict[str, Any]:
     """A batch by names, "0" for one positional argument."""
     if isinstance(batch, tuple | list) and batch:
@@ -161,12 +135,3 @@ def _batch(batch: Any) -> dict[str, Any]:
     if not any(isinstance(value, torch.Tensor) and value.ndim for value in one.values()):
         raise InputError(f"{brief(batch)} was given as a batch of inputs; give {_KINDS}.")
     return one
-
-
-def _cut(value: Any, size: int, room: int) -> Any:
-    return value[:room] if isinstance(value, torch.Tensor) and value.ndim and len(value) == size else value
-
-
-def _join(parts: list[Any]) -> Any:
-    joinable = all(isinstance(part, torch.Tensor) and part.ndim for part in parts)
-    return torch.cat(parts) if joinable and len(parts) > 1 else parts[0]
