@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refusal
 
-from deeplim.probe.signals import Signals, norms_and_gaps, products_of_rows
+from deeplim.probe.gaps import measure, norms_and_gaps
+from deeplim.probe.products import sums_of_rows
+from deeplim.probe.signals import Signals
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=40)
 
@@ -109,9 +111,33 @@ def test_rotations_scales_and_orders_change_nothing(inputs: int, features: int, 
     assert np.sort(back[1]) == pytest.approx(np.sort(log_gap), abs=1e-9)
 
 
-def test_products_in_blocks_are_products():
-    x = np.random.default_rng(4).standard_normal((70, 3000)).astype(np.float32)
-    assert products_of_rows(x) == pytest.approx(x.astype(float) @ x.astype(float).T, rel=1e-12, abs=1e-11)
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16, 17, 70])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_sums_in_blocks_are_sums(rows: int, kind: type):
+    x = np.random.default_rng(4).standard_normal((3, rows, 5003)).astype(kind)
+    x[1, :, 100:140] = 0  # silent, in the second sample only
+    x[:, 0, ::3] = 0
+    for some in (x, x[:, ::-1], x.transpose(0, 2, 1).copy().transpose(0, 2, 1), np.repeat(x, 2, axis=1)[:, ::2]):
+        sums = sums_of_rows(some)
+        wide = some.astype(float)
+        lower = np.tril_indices(rows)
+        expected = (wide @ wide.transpose(0, 2, 1))[:, *lower]
+        assert sums.products[:, *lower] == pytest.approx(expected, rel=1e-12, abs=1e-10)
+        assert sums.sizes == pytest.approx(np.abs(wide).sum(axis=2), rel=1e-12)
+        assert sums.silent.tolist() == (some == 0).all(axis=1).sum(axis=1).tolist()
+
+
+def test_samples_are_measured_each_by_itself():
+    x = np.random.default_rng(6).standard_normal((4, 5, 300)).astype(np.float32)
+    x[1, 2], x[2, 3, 7], x[3, 4] = 0, np.nan, x[3, 0] * 2
+    found = measure(x)
+    for s in range(4):
+        norms, gaps = norms_and_gaps(x[s])
+        assert found.log_norm[s].tolist() == norms.tolist()
+        assert np.array_equal(found.log_gap[s], gaps, equal_nan=True)
+    assert np.isnan(found.log_gap).all(axis=1).tolist() == [False, True, True, False]
+    assert found.log_gap[3].min() == -np.inf
+    assert found.absolute[[0, 1, 3]] == pytest.approx(np.abs(x[[0, 1, 3]]).mean(axis=(1, 2)), rel=1e-6)
 
 
 def filled(names: list[str], x: np.ndarray, networks: int = 2) -> Signals:

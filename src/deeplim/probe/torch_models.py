@@ -11,7 +11,7 @@ from deeplim.probe.factories import COTANGENT, FORWARD, seeded, stream
 from deeplim.probe.initializations import Initialize, networks
 from deeplim.probe.layers import ROOT, Layers, source
 from deeplim.probe.record import Modules, Per
-from deeplim.probe.signals import BLOCK, LEAST, Signals
+from deeplim.probe.signals import Signals
 from deeplim.probe.torch_hooks import Output, Recorder, first_floating, kept_as_it_was
 from deeplim.probe.torch_inputs import Arguments, is_floating, read_arguments
 
@@ -38,7 +38,7 @@ def probe(
 ) -> Paths:
     """Return the signals of a model's networks, or their gradients; ``record`` says what the options mean."""
     arguments = read_arguments(inputs, most)
-    layers = Layers(Signals(repeats, products=_products), arguments, per, most)
+    layers = Layers(Signals(repeats, multiply=_multiply), arguments, per, most)
     kind = "module"
     with torch.inference_mode(False):
         for repeat, network in networks(model, repeats, seed, initialize):
@@ -122,21 +122,16 @@ def _gradients(
         layers.add(name, _array(torch.zeros(shape, dtype=dtype) if gradient is None else gradient), rounding)
 
 
-def _products(x: np.ndarray) -> np.ndarray:
-    """Products of rows as ``signals.products_of_rows`` has them, on PyTorch's threads: NumPy's would fight with them.
+def _multiply(rows: np.ndarray, products: np.ndarray) -> None:
+    """Add the products of rows, on PyTorch's threads: NumPy's would fight with them.
 
-    Of many inputs, the lower triangle and little else.
+    Of many, the lower triangle and little else.
     """
-    rows, count = torch.from_numpy(x), len(x)
-    step, strip = max(BLOCK // count, LEAST), -(-count // 2) if count > _FEW else count
-    found = torch.zeros(count, count, dtype=torch.float64)
-    doubles = torch.empty(count, min(step, x.shape[1]), dtype=torch.float64)
-    for part in rows.split(step, dim=1):
-        block = doubles[:, : part.shape[1]].copy_(part)
-        for begin in range(0, count, strip):
-            end = begin + strip
-            found[begin:end, :end].addmm_(block[begin:end], block[:end].T)
-    return found.numpy()
+    doubles, found, count = torch.from_numpy(rows), torch.from_numpy(products), rows.shape[1]
+    strip = -(-count // 2) if count > _FEW else count
+    for begin in range(0, count, strip):
+        end = begin + strip
+        found[:, begin:end, :end].baddbmm_(doubles[:, begin:end], doubles[:, :end].mT)
 
 
 def _told(given: bool, repeats: int, initialize: Initialize | None) -> str:

@@ -24,7 +24,10 @@ from numba.core.serialize import dumps
 from deeplim.files import write_whole
 
 _PACKAGE = Path(__file__).parent.parent
-_COMPILED = ("simd", "finite", "limits", "tally_kernel.py", "bins.py", "gaussian.py", "panels.py", "hermite.py")
+_COMPILED = (
+    *("simd", "finite", "limits", "tally_kernel.py", "bins.py", "gaussian.py", "panels.py", "hermite.py"),
+    "probe/products_kernel.py",
+)
 """Where the code that kernels are made of is."""
 _MOST_FILES = 200
 _PLAIN = (int, bool, str, float, type(None))
