@@ -246,10 +246,10 @@ def test_factories_may_use_any_random_numbers():
     assert len(np.unique(first.log_norm[:, 1, 0])) == 3
 
 
-def test_shuffling_keeps_every_parameters_entries_and_ties():
+def test_redrawing_keeps_the_sizes_of_every_parameters_entries_and_ties():
     from deeplim.probe.initializations import networks
 
-    model = nn.Sequential(nn.Embedding(9, 5), nn.LayerNorm(5), nn.Linear(5, 9), nn.Conv2d(3, 4, 3)).bfloat16()
+    model = nn.Sequential(nn.Embedding(9, 5), nn.LayerNorm(5), nn.Linear(5, 9), nn.Conv2d(3, 12, 3)).bfloat16()
     model[2].weight = model[0].weight
     model[3].to(memory_format=torch.channels_last)
     before = copy.deepcopy(model)
@@ -257,9 +257,25 @@ def test_shuffling_keeps_every_parameters_entries_and_ties():
         assert (network is model) == (repeat == 0)
         assert network[2].weight is network[0].weight
         for (name, old), new in zip(before.named_parameters(), network.parameters(), strict=True):
-            assert torch.equal(old.flatten().sort().values, new.flatten().sort().values), name
+            assert torch.equal(old.abs().flatten().sort().values, new.abs().flatten().sort().values), name
             moved = repeat > 0 and len(old.unique()) > 1
             assert torch.equal(old, new) != moved, name
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.complex64])
+def test_signs_are_drawn_anew_where_the_mean_is_zero_only(kind: torch.dtype):
+    from deeplim.probe.initializations import redraw
+
+    about_zero = nn.Linear(40, 40, dtype=kind)
+    positive = copy.deepcopy(about_zero)
+    few = nn.Linear(3, 5, bias=False, dtype=kind)
+    with torch.no_grad():
+        positive.weight.copy_(torch.view_as_complex(torch.rand(40, 40, 2)) if kind.is_complex else torch.rand(40, 40))
+    for model, kept in ((about_zero, False), (positive, True), (few, True)):
+        before = model.weight.detach().clone()
+        redraw(model, np.random.default_rng(0))
+        change = (model.weight.detach().sum() - before.sum()).abs().item()
+        assert (change < 1e-2 * before.abs().sum().item() / before.numel() * before.numel() ** 0.5) == kept
 
 
 def test_copies_are_initialized_as_asked():

@@ -108,7 +108,7 @@ def test_an_nnx_model_is_measured_as_it_is_and_left_as_it_was():
         *("branches.0.inner#2", "branches.0.dropout#2", "branches.0.outer#2"),
         "norm",
     )
-    assert paths.source == "a probed NNXNetwork, its own weights and 2 shuffled copies"
+    assert paths.source == "a probed NNXNetwork, its own weights and 2 redrawn copies"
     layers = nnx_layers(model, X)
     for name in ("first", "branches.0.inner", "branches.0.inner#2", "norm"):
         check_layer(paths, 0, name, layers[name])
@@ -202,14 +202,15 @@ def test_factories_of_linen_and_nnx():
     np.testing.assert_array_equal(made.log_norm, record(LinenNetwork(), X, repeats=3).log_norm[:2])
 
 
-def test_copies_are_shuffled():
+def test_copies_are_redrawn():
     model = NNXNetwork(rngs=nnx.Rngs(5))
     arguments = read_arguments(X, 64)
     (_, own), (_, other) = networks(model, arguments, 2, 0, None)
     for a, b in zip(jax.tree.leaves(own.parameters), jax.tree.leaves(other.parameters), strict=True):
-        np.testing.assert_array_equal(np.sort(a, axis=None), np.sort(b, axis=None))
+        np.testing.assert_array_equal(np.sort(abs(a), axis=None), np.sort(abs(b), axis=None))
     kernel = [network.parameters["first"]["kernel"][...] for network in (own, other)]
     assert (kernel[0] != kernel[1]).mean() > 0.9
+    assert abs(kernel[0].sum() - kernel[1].sum()) > 1e-3
 
 
 def test_initialize_draws_copies_of_nnx_models():

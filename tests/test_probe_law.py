@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diagnosed import mlp
 from laws import SIGMAS, z_of_means, z_of_std, z_of_variances
+from scipy.stats import f as f_distribution
 from torch import nn
 from torch.nn import functional as F
 from torch_zoo import (
@@ -208,3 +211,31 @@ def test_controls_normalizations_in_wrong_places_are_seen(name: str, wrong: str,
     elsewhere = reading.network.model_copy(update={"placement": wrong})
     chain = sample_weights(elsewhere, reading.inputs(x), networks=5000, seed=7, layers=[1, 4])
     assert worst(probed(make, reading, [1, 4], count, seed=6, x=x), chain) > SIGMAS
+
+
+def _between_over_within(models: int, copies: int, width: int, depth: int) -> float:
+    """Fisher's F of mean log norms over models, of copies each: what all copies of a model share makes it large.
+
+    The sizes of a layer's N weights are shared, which moves the log norm of a ReLU layer with variance 2/N; that is
+    taken out.
+    """
+    x = np.random.default_rng(0).standard_normal((2, 24)).astype(np.float32)
+    means, within = [], []
+    for model in range(models):
+        with torch.random.fork_rng():
+            torch.manual_seed(model)
+            network = mlp(width, depth)
+        paths = record(network, x, repeats=copies + 1, seed=model)
+        norms = paths.log_norm[1:, -2].mean(axis=1)
+        means.append(norms.mean())
+        within.append(norms.var(ddof=1))
+    shared = sum(2 / (width * (width if layer else 24)) for layer in range(depth))
+    return float(copies * np.var(means, ddof=1) / (np.mean(within) + copies * shared))
+
+
+def test_copies_of_a_model_differ_as_initializations_do(monkeypatch: pytest.MonkeyPatch):
+    models, copies = 40, 15
+    limit = f_distribution.isf(1e-5, models - 1, models * (copies - 1))
+    assert _between_over_within(models, copies, 32, 6) < limit
+    monkeypatch.setattr("deeplim.probe.initializations.signs_of", lambda *_: None)
+    assert _between_over_within(models, copies, 32, 6) > limit  # shuffled only, they share the sums of their weights

@@ -209,7 +209,7 @@ def _note_laws(records: Sequence[LayerWeights], notes: list[str]) -> None:
     if orthogonal:
         notes.append(
             f"{listed(orthogonal, 3)}: orthogonal weights; deeplim's are independent, so that it describes the mean at "
-            "large width but not the fluctuations, and shuffled weights are no such network."
+            "large width but not the fluctuations, and redrawn weights are no such network."
         )
     rest = [record.name for record in records if record.law in ("uniform", "other")]
     if rest:

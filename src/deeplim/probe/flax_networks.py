@@ -14,6 +14,7 @@ from deeplim.errors import InputError
 from deeplim.probe.array_inputs import Arguments
 from deeplim.probe.factories import FORWARD, WEIGHTS, build, reason, seeded, stream
 from deeplim.probe.flax_visits import Visits, init_linen, is_floating, run_linen, run_nnx
+from deeplim.probe.redraws import SAMPLE, signs_of
 from deeplim.specs import brief
 
 Initialize = Callable[[Any], Any]
@@ -45,7 +46,7 @@ def told(model: Any, repeats: int, initialize: Initialize | None) -> str:
     """Return where the networks' weights come from, in words."""
     if not isinstance(model, nnx.Module):
         return f"{repeats} made by {'its own initializers' if isinstance(model, linen.Module) else 'a factory'}"
-    others = "shuffled copies" if initialize is None else "copies initialized anew"
+    others = "redrawn copies" if initialize is None else "copies initialized anew"
     return "its own weights" + (f" and {repeats - 1} {others}" if repeats > 1 else "")
 
 
@@ -143,11 +144,11 @@ def _initialized(initialize: Initialize, variables: Any, seed: int, repeat: int)
 
 
 def _drawn(model: nnx.Module, seed: int, repeat: int, initialize: Initialize | None) -> nnx.Module:
-    """A copy of a model whose parameters are shuffled, or drawn by ``initialize``."""
+    """A copy of a model whose parameters are drawn again from their own entries, or drawn by ``initialize``."""
     copy = nnx.clone(model)
     if initialize is None:
         rng = np.random.default_rng(stream(seed, repeat))
-        nnx.update(copy, jax.tree.map(lambda leaf: _shuffled(leaf, rng), nnx.state(copy, nnx.Param)))
+        nnx.update(copy, jax.tree.map(lambda leaf: _redrawn(leaf, rng), nnx.state(copy, nnx.Param)))
         return copy
     try:
         with seeded(seed, repeat):
@@ -158,9 +159,14 @@ def _drawn(model: nnx.Module, seed: int, repeat: int, initialize: Initialize | N
     return copy
 
 
-def _shuffled(leaf: jax.Array, rng: np.random.Generator) -> jax.Array:
-    """The entries of an array in a random order."""
-    return jnp.asarray(rng.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape))
+def _redrawn(leaf: jax.Array, rng: np.random.Generator) -> jax.Array:
+    """An array drawn again from its own entries (see ``redraws``)."""
+    entries = rng.permutation(np.asarray(leaf).ravel())
+    if is_floating(leaf) and entries.itemsize > 1:
+        wide = entries[:SAMPLE].astype(complex if jnp.iscomplexobj(leaf) else float)
+        signs = signs_of(wide.view(float).reshape(len(wide), -1), len(entries), rng)
+        entries = entries if signs is None else entries * signs.astype(entries.dtype)
+    return jnp.asarray(entries.reshape(leaf.shape))
 
 
 def _check_changed(initialize: Initialize, before: Any, after: Any) -> None:

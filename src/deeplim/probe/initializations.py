@@ -9,6 +9,7 @@ import torch
 
 from deeplim.errors import InputError
 from deeplim.probe.factories import build, reason, seeded, stream
+from deeplim.probe.redraws import SAMPLE, signs_of
 from deeplim.specs import brief
 
 Initialize = Callable[[torch.nn.Module], object]
@@ -97,7 +98,7 @@ def _copied(model: torch.nn.Module) -> torch.nn.Module:
 def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initialize | None) -> torch.nn.Module:
     network = _copied(model)
     if initialize is None:
-        shuffle(network, np.random.default_rng(stream(seed, repeat)))
+        redraw(network, np.random.default_rng(stream(seed, repeat)))
         return network
     try:
         with seeded(seed, repeat), torch.no_grad():
@@ -113,15 +114,15 @@ def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initializ
     return network
 
 
-def shuffle(network: torch.nn.Module, rng: np.random.Generator) -> None:
-    """Put the entries of every parameter in a random order, whatever their type and device."""
+def redraw(network: torch.nn.Module, rng: np.random.Generator) -> None:
+    """Draw every parameter again from its own entries, whatever their type and device (see ``redraws``)."""
     for parameter in network.parameters():
         values = parameter.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).view(-1)
-        if values.is_complex():
-            values = torch.view_as_real(values)
-            rng.shuffle(values.numpy())
-            values = torch.view_as_complex(values)
-        else:
-            rng.shuffle(values.view(_INTEGERS[values.element_size()]).numpy())
+        rows = torch.view_as_real(values) if values.is_complex() else values
+        rng.shuffle(rows.numpy() if rows.ndim > 1 else rows.view(_INTEGERS[rows.element_size()]).numpy())
+        if rows.is_floating_point() and rows.element_size() > 1:
+            signs = signs_of(rows[:SAMPLE].to(torch.float64).numpy(), len(rows), rng)
+            if signs is not None:
+                rows.mul_(torch.from_numpy(signs).view(-1, *[1] * (rows.ndim - 1)))
         with torch.no_grad():
             parameter.copy_(values.view(parameter.shape))

@@ -61,11 +61,12 @@ def record(
     the module inside or as another view, is not recorded again.
 
     model: a factory, called once a repeat under a seed of its own, or a model. Of a model the first sample is its own
-    weights; for each other one the entries of every parameter of a copy are shuffled, which is exact in law where they
-    are independent and identically distributed (and wrong where they are not, as in orthogonal weights), unless
-    ``initialize(copy)`` draws them. A Flax linen module draws its own weights under a key of each repeat, changed by
-    ``initialize(variables)``; a factory of NNX modules takes rngs. Or model is function(seed, inputs), in whatever
-    library, which draws a network by a whole number and returns a list or dict of activations.
+    weights; for each other one every parameter of a copy is drawn again from its own entries, shuffled and, where
+    their mean is zero, with random signs: as good as new where they are independent, identically distributed and
+    symmetric (and wrong where they are not, as in orthogonal weights), unless ``initialize(copy)`` draws them. A Flax
+    linen module draws its own weights under a key of each repeat, changed by ``initialize(variables)``; a factory of
+    NNX modules takes rngs. Or model is function(seed, inputs), in whatever library, which draws a network by a whole
+    number and returns a list or dict of activations.
     inputs: an array, a tensor or lists of numbers, a dict of keyword arguments, a tuple of positional ones, or a loader
     or other iterable of batches, of which the first ``most`` inputs are taken, and x of (x, y).
     per: "input", or "token", where the positions of a sequence are the inputs and sequences are further samples; of

@@ -138,5 +138,5 @@ def _told(given: bool, repeats: int, initialize: Initialize | None) -> str:
     """Where the networks' weights come from."""
     if not given:
         return f"{repeats} made by a factory"
-    others = "shuffled copies" if initialize is None else "copies initialized anew"
+    others = "redrawn copies" if initialize is None else "copies initialized anew"
     return "its own weights" + (f" and {repeats - 1} {others}" if repeats > 1 else "")
