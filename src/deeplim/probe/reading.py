@@ -46,9 +46,11 @@ class Reading:
     """A model's architecture: the network it is at initialization, or in ``why_not`` one sentence why it is none.
 
     layers: the modules whose outputs are the chain's layers. weights: the first layer's, then the hidden ones'.
-    linears, activations, normalizations, branches: the modules that do this, where modules do. functional:
-    whether some layers are computed by Python code, and are modules only of ``deeplim.probe.observable(model)``.
-    notes: what else is worth knowing, a sentence each.
+    linears, activations, normalizations, branches: the modules that do this, where modules do; convolutions are linears
+    too, and zeroed branches are multiplied by 0 before they are added. Of a model that is no network there are these,
+    without activations, and branches where inputs were given. functional: whether some layers are computed by Python
+    code, and are modules only of ``deeplim.probe.observable(model)``. notes: what else is worth knowing, a sentence
+    each.
     """
 
     network: Network | None
@@ -56,9 +58,11 @@ class Reading:
     layers: tuple[str, ...] = ()
     weights: tuple[LayerWeights, ...] = ()
     linears: tuple[str, ...] = ()
+    convolutions: tuple[str, ...] = ()
     activations: tuple[str, ...] = ()
     normalizations: tuple[str, ...] = ()
     branches: tuple[str, ...] = ()
+    zeroed: tuple[str, ...] = ()
     functional: bool = False
     notes: tuple[str, ...] = ()
     states: tuple[State, ...] = field(default=(), repr=False)
@@ -164,9 +168,13 @@ def read_architecture(model_or_factory: Any, *, inputs: Any = None, seed: int = 
     """
     from deeplim.probe.chain_parts import NotDescribed
     from deeplim.probe.description import describe
-    from deeplim.probe.torch_reading import read_parts
+    from deeplim.probe.initializations import plain
+    from deeplim.probe.torch_anatomy import anatomy
+    from deeplim.probe.torch_reading import models_of, read_parts
 
+    seed = check_seed(seed)
     try:
-        return describe(read_parts(model_or_factory, inputs, check_seed(seed)))
+        return describe(read_parts(model_or_factory, inputs, seed))
     except NotDescribed as reason:
-        return Reading(None, str(reason))
+        model = plain(next(models_of(model_or_factory, seed)))
+        return Reading(None, str(reason), **anatomy(model, inputs)._asdict())

@@ -65,6 +65,11 @@ class Arguments:
 
         return self._mapped(to_model)
 
+    def first_few(self, count: int) -> "Arguments":
+        """Return the first inputs only."""
+        few = self._mapped(lambda t: t[:count] if t.ndim and len(t) == self.count else t)
+        return replace(few, count=min(count, self.count))
+
     def tracked(self) -> "Arguments":
         """Return arguments whose floating tensors have gradients and may still be changed in place."""
         return self._mapped(lambda t: t.requires_grad_().clone() if is_floating(t) else t)

@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from deeplim.errors import InputError
+from deeplim.paths import listed
 from deeplim.probe.chain_parts import Chain, NotDescribed
 from deeplim.probe.chains import chain_of
 from deeplim.probe.factories import FORWARD, build, reason, seeded
 from deeplim.probe.initializations import check_parameters, plain
+from deeplim.probe.torch_inputs import Arguments, read_arguments
 from deeplim.probe.torch_steps import Step, Trace, follow
 from deeplim.probe.weights_law import Entries, measure_entries, pool
 
@@ -91,6 +94,8 @@ def read_chain(model: nn.Module, inputs: Any) -> tuple[Chain, Trace]:
     """Return the parts of a model, whatever its weights are, and its trace; NotDescribed for other models."""
     _refuse_foreign(model)
     trace = trace_of(model, inputs)
+    if len(trace.given) > 1:
+        raise NotDescribed(f"the model takes {listed(trace.given)}; deeplim's networks take one tensor.")
     chain = chain_of(trace.output)
     _refuse_computed(model, [chain.first.step, *(weight.step for weight in chain.hidden)])
     return chain, trace
@@ -147,7 +152,7 @@ def trace_of(model: nn.Module, inputs: Any) -> Trace:
     for batch in batches:
         try:
             with seeded(0, 0, FORWARD):
-                trace = follow(model, batch)
+                trace = follow(model, *batch.args, **batch.kwargs)
         except Exception as error:  # whatever the model's own code does with a batch of another shape
             failure = failure or reason(error, 160)
             continue
@@ -156,23 +161,20 @@ def trace_of(model: nn.Module, inputs: Any) -> Trace:
                 "what the model returns does not come from its input through functions of tensors that can be followed."
             )
         return trace
-    shape = tuple(batches[0].shape)
-    raise NotDescribed(f"the model could not be run on a batch of shape {shape} ({failure}); give inputs= of its own.")
+    raise NotDescribed(
+        f"the model could not be run on a batch of shape {batches[0].shapes} ({failure}); give inputs= of its own."
+    )
 
 
-def _as_batch(model: nn.Module, inputs: Any) -> torch.Tensor:
-    try:
-        tensor = torch.as_tensor(inputs)[:2]
-    except Exception as error:  # a dict, a tuple of several tensors, whatever cannot be one
-        raise InputError(
-            f"inputs were given as a {type(inputs).__name__}, which is no one array or tensor ({reason(error, 100)}); "
-            "a deeplim network takes one."
-        ) from None
-    like = next(model.parameters(), torch.zeros(()))
-    return tensor.to(like.device, like.dtype if tensor.dtype.is_floating_point else tensor.dtype).clone()
+def _as_batch(model: nn.Module, inputs: Any) -> Arguments:
+    """Two of the inputs; InputError for what is none."""
+    if isinstance(inputs, np.ndarray | torch.Tensor) and inputs.ndim:
+        inputs = inputs[:2]
+    found = read_arguments(inputs, 2)
+    return found.first_few(2).moved(model)
 
 
-def _guessed(model: nn.Module) -> Iterator[torch.Tensor]:
+def _guessed(model: nn.Module) -> Iterator[Arguments]:
     """Batches of the widths that weight matrices act on, the first matrix's first."""
     sizes: dict[int, torch.Tensor] = {}
     for parameter in model.parameters():
@@ -182,4 +184,5 @@ def _guessed(model: nn.Module) -> Iterator[torch.Tensor]:
         sizes.setdefault(parameter.shape[0], parameter)
     generator = torch.Generator().manual_seed(0)
     for size, like in list(sizes.items())[:8]:
-        yield torch.randn((2, size), generator=generator).to(like.device, like.dtype)
+        rows = torch.randn((2, size), generator=generator).to(like.device, like.dtype)
+        yield Arguments((rows,), {}, 2, "")

@@ -69,7 +69,7 @@ class Value(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a model gives, and what its modules do in the order of execution; and where there is dropout.
+    """What a model gives, and what its modules do in the order of execution; where there is dropout; what it was given.
 
     points: what functions in modules give, by module.function, the second time module.function#2; modules of that name
     are in ``deeplim.probe.observable(model)``.
@@ -79,23 +79,29 @@ class Trace(NamedTuple):
     recorded: dict[str, Value]
     points: dict[str, Value]
     dropouts: tuple[str, ...]
+    given: tuple[str, ...]
 
 
-def follow(model: nn.Module, x: torch.Tensor) -> Trace | None:
-    """Run the model on a batch as the probe does, and return its steps; None when what it gives was not followed."""
-    steps = _Follow(model, x)
+def follow(model: nn.Module, *args: Any, **kwargs: Any) -> Trace | None:
+    """Run the model on a batch as the probe does, and return its steps; None when what it gives was not followed.
+
+    All tensors given are one input, whose value is that step's.
+    """
+    steps = _Follow(model, _tensors((*args, *kwargs.values())))
     hooks: list[Any] = []
     try:
         for name, module in model.named_modules():
             hooks.append(module.register_forward_pre_hook(steps.entering(name)))
             hooks.append(module.register_forward_hook(steps.leaving(name)))
         with kept_as_it_was(model), torch.no_grad(), steps:
-            result = model(x)
+            result = model(*args, **kwargs)
     finally:
         for hook in hooks:
             hook.remove()
     value = steps.value(first_floating(result))
-    return None if value is None else Trace(value, steps.recorded, steps.points, tuple(steps.dropouts))
+    given = {str(i): x for i, x in enumerate(args)} | kwargs
+    tensors = tuple(name for name, x in given.items() if isinstance(x, torch.Tensor))
+    return None if value is None else Trace(value, steps.recorded, steps.points, tuple(steps.dropouts), tensors)
 
 
 def uniform(tensor: Any) -> float | None:
@@ -129,7 +135,7 @@ def point_of(module: nn.Module, function: str) -> str:
 
 
 class _Follow(TorchFunctionMode):
-    def __init__(self, model: nn.Module, x: torch.Tensor) -> None:
+    def __init__(self, model: nn.Module, inputs: list[torch.Tensor]) -> None:
         super().__init__()
         self.values: dict[int, Value] = {}
         self.kept: list[Any] = []  # an id names a tensor only while the tensor lives
@@ -141,7 +147,9 @@ class _Follow(TorchFunctionMode):
         self.function = ""
         self.dropouts: list[str] = []
         self.modules = dict(model.named_modules())
-        self._keep(x, Value(Step("input", ""), 1.0))
+        given = Value(Step("input", ""), 1.0)
+        for x in inputs:
+            self._keep(x, given)
 
     def value(self, tensor: Any) -> Value | None:
         return self.values.get(id(tensor)) if isinstance(tensor, torch.Tensor) else None
@@ -166,7 +174,7 @@ class _Follow(TorchFunctionMode):
                 if given is not None and not self.silent:
                     self._keep(output, self._new(whole[0], (given,), what=whole[1], whole=True))
             self.inside.pop()
-            value = self.value(output)
+            value = self.value(first_floating(output))
             if value is not None:
                 self.recorded[self._numbered(name or "output")] = value
 
@@ -275,9 +283,9 @@ class _Follow(TorchFunctionMode):
         return self._new("sum", (first, Value(second.step, sign * second.factor)))
 
 
-def _tensors(values: Any) -> list[Any]:
+def _tensors(values: Any) -> list[torch.Tensor]:
     """The tensors in arguments or results, those in lists and tuples among them."""
-    found: list[Any] = []
+    found: list[torch.Tensor] = []
     for value in values:
         if isinstance(value, torch.Tensor):
             found.append(value)
