@@ -24,7 +24,7 @@ def frozen_branch(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             name="frozen-branch",
             severity="note",
-            measured=f"{len(zero)} of {len(seen.branches)} branches are exactly zero in every initialization.",
+            measured=f"{len(zero)} of {len(seen.branches)} branches add exactly zero in every initialization.",
             remedy=_MEANT,
             where=zero[0],
             numbers={"zero": float(len(zero)), "branches": float(len(seen.branches))},
@@ -53,11 +53,17 @@ def frozen_branch(seen: Evidence) -> Iterator[Finding]:
 
 
 def _zero_branches(seen: Evidence) -> list[str]:
-    """The residual branches whose output is exactly zero for every input of every initialization."""
-    at = {name: index for index, name in enumerate(seen.recorded_layers)}
-    return [
-        name for name in seen.branches if name in at and bool(np.isneginf(seen.recorded.log_norm[:, at[name]]).all())
-    ]
+    """The residual branches that add exactly zero for every input of every initialization.
+
+    Their outputs are zero, or what they are multiplied by. What leaves a module may be recorded as that of the last one
+    inside it.
+    """
+    names = seen.recorded_layers
+    last = {
+        branch: [at for at, name in enumerate(names) if f"{name}.".startswith(f"{branch}.")] for branch in seen.branches
+    }
+    silent = np.asarray(np.isneginf(seen.recorded.log_norm).all(axis=(0, 2)))
+    return [name for name, inside in last.items() if name in seen.zeroed or (inside and silent[inside[-1]])]
 
 
 def _largest_change(seen: Evidence) -> float:

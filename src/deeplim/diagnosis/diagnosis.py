@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.evidence import Evidence, main_stream
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import TEN, signed, small
 from deeplim.tables import text_table
@@ -69,14 +69,22 @@ class Diagnosis:
         head = ["layer", "1 - rho", "log10 V", "sd"]
         predicted = self.evidence.predicted is not None
         head += ["exact: 1 - rho", "log10 V", "sd"] if predicted else []
-        chosen = sorted({round(at) for at in np.linspace(0, len(self.layers) - 1, min(_SHOWN, len(self.layers)))})
         lines = []
-        for row in (self.layers[at] for at in chosen):
+        for row in (self.layers[at] for at in self._shown):
             parallel = row.gap == 0 and row.log10_gap is None
             cells = [-inf if parallel else row.log10_gap, row.log10_norm, row.spread]
             cells += [row.predicted_log10_gap, row.predicted_log10_norm, row.predicted_spread] if predicted else []
             lines.append([row.layer, *(_cell(value, at) for at, value in enumerate(cells))])
         return text_table(head, lines)
+
+    @property
+    def _shown(self) -> list[int]:
+        """The layers in the printed table: of a model's, the first, the last, and some between that play one part."""
+        places = list(range(len(self.layers)))
+        if len(places) > _SHOWN and not self.evidence.chain:
+            main = main_stream(self.evidence.layers)
+            places = sorted({0, *main, places[-1]}) if len(main) > 2 else places
+        return sorted({places[round(at)] for at in np.linspace(0, len(places) - 1, min(_SHOWN, len(places)))})
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the paths as plain Python values."""
@@ -101,8 +109,10 @@ class Diagnosis:
         lines = [f"{self.subject}: {'healthy' if self.healthy else 'unhealthy'} ({counts})"]
         if self.reading is not None:
             lines.append(self.reading)
+        shown, every = len(self._shown), len(self.layers)
+        rest = [f"{shown} of {every} layers; to_dict() and --json have all."] if shown < every else []
         told = [str(finding) for finding in self.findings] or ["nothing was found."]
-        return "\n".join([*lines, "", self.table, "", *told])
+        return "\n".join([*lines, "", self.table, *rest, "", *told])
 
 
 def _cell(value: float | None, column: int) -> str:

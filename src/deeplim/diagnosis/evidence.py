@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from deeplim.architecture import Network
 from deeplim.diagnosis.estimates import Interval, decades, gaps, median, spread
@@ -56,6 +56,7 @@ class Evidence:
     normalized: bool = False
     chain: bool = False
     branches: Sequence[str] = ()
+    zeroed: Sequence[str] = ()
     linears: int = 0
     convolutional: bool = False
     sequences: int = 1
@@ -73,10 +74,15 @@ class Evidence:
     @cached_property
     def end(self) -> int:
         """The last layer as wide as half of the others are: a readout of few features has correlations of its own."""
+        return len(self.layers) - 1 if self.chain else int(np.flatnonzero(self._wide)[-1])
+
+    @cached_property
+    def _wide(self) -> Bool[np.ndarray, " layer"]:
+        """The layers that are as wide as half of the others are."""
         features = features_of(self.measured)
-        if features is None or self.chain:
-            return len(self.layers) - 1
-        return int(np.flatnonzero(features >= max(np.median(features) / 2, min(FEWEST_FEATURES, features.max())))[-1])
+        if features is None:
+            return np.ones(len(self.layers), dtype=bool)
+        return np.asarray(features >= max(np.median(features) / 2, min(FEWEST_FEATURES, features.max())))
 
     @property
     def initializations(self) -> int:
@@ -103,8 +109,10 @@ class Evidence:
             return self.network.depth
         if self.chain:
             return max(len(self.layers) - 1, 1)
-        blocks = [len(part) for part in streams(self.layers) if not self.layers[part[0]].isdigit()]
-        return max(blocks, default=0) or self.linears or len(self.layers)
+        wide = self._wide
+        parts = [part for part in streams(self.layers) if not self.layers[part[0]].isdigit()]
+        blocks = max((sum(bool(wide[at]) for at in part) for part in parts), default=0)
+        return blocks if blocks > 1 else self.linears or len(self.layers)
 
     def gap_at(self, layer: int) -> Interval:
         """Return the median of log(1 - rho) at a layer."""
@@ -132,20 +140,40 @@ class Evidence:
 
 
 def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
-    """Return the layers that play one part along depth: those whose names differ in their numbers only.
+    """Return the layers that play one part along depth: those whose names differ only in where along depth they are.
 
     Norms along depth are compared within one part, for a block's output and its attention's differ in size as they
-    should. ``one`` puts all layers into one: those of a chain.
+    should. The numbers of a name say where, but for that of a module without any inside, in a module with a number or
+    beside blocks: in ``blocks.3.0`` it is the place in the block. ``one`` puts all layers into one: those of a chain.
 
     >>> streams(["embed", "h.0.attn", "h.0.mlp", "h.1.attn", "h.1.mlp"])
     [[0], [1, 3], [2, 4]]
+    >>> streams(["0.0", "0.1", "0", "1.0", "1.1", "1"])
+    [[0, 3], [1, 4], [2, 5]]
+    >>> streams(["0", "1.0", "1", "2.0", "2", "3"])
+    [[0], [1, 3], [2, 4], [5]]
     """
     if one:
         return [list(range(len(names)))]
+    containers = {name[:at] for name in names for at in range(len(name)) if name[at] == "."}
+    blocks = {_starred(name) for name in containers}
     parts: dict[str, list[int]] = {}
     for at, name in enumerate(names):
-        parts.setdefault(re.sub(r"\d+", "*", name), []).append(at)
+        head, dot, leaf = name.rpartition(".")
+        block = name in containers
+        inside = not block and (re.search(r"\d", head) or _starred(name) in blocks)
+        part = _starred(head) + dot + leaf if inside else _starred(name)
+        parts.setdefault(part, []).append(at)
     return list(parts.values())
+
+
+def _starred(name: str) -> str:
+    return re.sub(r"\d+", "*", name)
+
+
+def main_stream(names: Sequence[str]) -> list[int]:
+    """Return the longest part; of several as long the outermost, and of these the last: what blocks pass on."""
+    return max(streams(names), key=lambda part: (len(part), -names[part[0]].count("."), part[-1]))
 
 
 def change_along(values: Float[np.ndarray, "sample layer"], stream: Sequence[int]) -> Float[np.ndarray, " sample"]:

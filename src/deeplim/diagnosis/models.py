@@ -60,7 +60,8 @@ def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) 
         "normalized": bool(reading.normalizations),
         "branches": reading.branches,
         "linears": len(reading.linears),
-        "convolutional": "convolution" in (reading.why_not or ""),
+        "zeroed": reading.zeroed,
+        "convolutional": bool(reading.convolutions),
     }
     try:
         return recorded.source, told, replace(seen, **parts, **_beside(reading, recorded, backward, probing))
