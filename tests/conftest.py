@@ -28,6 +28,8 @@ CHECKED = [
     "limits.unshaped_sde",
     "normalization",
     "observables",
+    "probe.gaps",
+    "probe.products",
     "probe.weights_law",
     "shaping.target",
     "shaping.transformation",
