@@ -28,7 +28,6 @@ CHECKED = [
     "limits.unshaped_sde",
     "normalization",
     "observables",
-    "probe.gaps",
     "probe.products",
     "probe.weights_law",
     "shaping.target",

@@ -81,6 +81,20 @@ def test_norms_neither_overflow_nor_underflow(exponent: int):
     assert found[1] == pytest.approx(gaps, rel=1e-12)
 
 
+@pytest.mark.parametrize("x", [np.ones(3), np.ones((2, 0)), np.ones((0, 2)), np.ones((2, 3), dtype=complex), [["a"]]])
+def test_what_is_no_matrix_of_numbers_is_refused(x: object):
+    assert "give real numbers, one input a row" in refusal(lambda: norms_and_gaps(x))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.int64, bool, np.longdouble, ">f4"])
+def test_other_kinds_of_numbers_are_made_doubles(kind: object):
+    x = np.array([[1, 0, 1], [0, 1, 1]]).astype(kind)
+    for rows in (x, np.repeat(x, 10, axis=0)[::10]):
+        log_norm, log_gap = norms_and_gaps(rows)
+        assert log_norm == pytest.approx(np.log([2 / 3, 2 / 3]), rel=1e-15)
+        assert log_gap == pytest.approx([np.log(0.5)], rel=1e-15)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_what_is_not_finite_has_exploded_and_zero_is_dead(bad: float, kind: type):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from deeplim.errors import InputError
 from deeplim.probe.products import Multiply, in_memory, multiply_rows, room_for, sums_of_rows
 from deeplim.probe.products_kernel import across_block, add_excess, gaps_of
 
@@ -39,14 +40,21 @@ def norms_and_gaps(
     are NaN. Near inputs, 1 - rho < 1e-5, are told apart by their differences, so that a gap keeps eleven digits however
     small it is (less, when the norms differ, what an error of 1e-16 in the angle takes); a log gap is minus infinity
     where one input is the other times a factor, to the rounding of that product. Norms neither overflow nor underflow.
+    InputError for what is no array of real numbers with two axes.
     """
-    found = measure(np.asarray(x)[None])
+    rows = np.asarray(x)
+    if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "biuf":
+        raise InputError(
+            f"an array of type {rows.dtype} and shape {rows.shape} was given; give real numbers, one input a row."
+        )
+    found = measure(rows[None])
     return found.log_norm[0], found.log_gap[0]
 
 
 def measure(x: Float[np.ndarray, "sample input feature"], multiply: Multiply = multiply_rows) -> Measured:
     """Return what is kept of a layer, each sample by itself as ``norms_and_gaps`` has it."""
     samples, inputs, features = x.shape
+    x = x if x.dtype in (np.float32, np.float64) else x.astype(float)
     exponent = _exponents(x)
     x = x if exponent is None else np.ldexp(x, -exponent[..., None])
     sums = sums_of_rows(x, multiply)

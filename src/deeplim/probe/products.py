@@ -69,11 +69,7 @@ def room_for(samples: int, rows: int, features: int) -> Float[np.ndarray, "sampl
 
 
 def in_memory(x: Float[np.ndarray, "sample input feature"]) -> tuple[np.ndarray, Int[np.ndarray, "sample input"]]:
-    """Return the memory that rows lie in as a flat array, and where in it each begins; a copy where they are scattered.
-
-    Numbers of other kinds than single and double precision become doubles.
-    """
-    x = x if x.dtype in (np.float32, np.float64) else x.astype(float)
+    """Return the memory that rows lie in as a flat array, and where in it each begins; a copy of scattered ones."""
     size = x.itemsize
     if x.strides[2] != size or min(x.strides) < 0 or any(stride % size for stride in x.strides):
         x = np.ascontiguousarray(x)
