@@ -69,3 +69,22 @@ def test_branches_of_several_layers_are_told_to_be_scaled_by_their_number():
     finding = dl.diagnose(lambda: stack(1.0), X, repeats=8, gradients=False).named("norm-explodes")
     assert "scale residual branches" in finding.remedy
     assert dl.diagnose(lambda: stack(24**-0.5), X, repeats=8, gradients=False).named("norm-explodes") is None
+
+
+def test_the_remedy_of_collapse_mends_what_it_is_said_to_mend():
+    def made(slope=0.0, variance=1 / 3):
+        return mlp(128, 20, variance=variance, activation=lambda: torch.nn.LeakyReLU(slope))
+
+    found = dl.diagnose(made, X, repeats=16)
+    too = {
+        one.name for one in found.findings if one.remedy.startswith("rank-collapse's remedy mends this too; alone: ")
+    }
+    assert too == {"norm-dies", "gradient-dies", "weight-variance"}
+    words = found.named("rank-collapse").remedy.split()
+    slope, variance = (float(words[words.index(of) + 1].split("/")[0]) for of in ("slope", "variance"))
+    mended = dl.diagnose(lambda: made(slope, variance), X, repeats=16)
+    assert mended.healthy, str(mended)
+    assert not too & {one.name for one in mended.findings}
+    alone = dl.diagnose(lambda: made(0.0, 2.0), X, repeats=16)  # the weights' own remedy leaves the inputs aligned
+    assert alone.named("rank-collapse") is not None
+    assert alone.named("weight-variance") is None

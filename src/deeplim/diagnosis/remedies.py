@@ -107,11 +107,35 @@ def for_collapse(seen: Evidence) -> str:
     remedy = _shaped(network, _start(seen))
     if remedy is None:
         return _wider(network, _start(seen))
-    tried = try_out(remedy.network, _start(seen))
-    if tried is None or tried.log_gap < log(seen.thresholds.nearly_aligned_gap):
+    tried = _held(seen, remedy)
+    if tried is None:
         return f"shape the activation by this depth and width, or make it wider: {command}"
     held = f"exact networks then end at 1 - rho = {small(tried.log_gap)} and vary by {tried.spread:.2f} decades"
     return f"{remedy.told}: {held} at width {network.width} and depth {network.depth}; {remedy.command or command}"
+
+
+def mended_by_shaping(seen: Evidence) -> frozenset[str]:
+    """Return the findings that exact networks of the shaping that keeps inputs apart do not have."""
+    network = seen.network
+    if not isinstance(network, MLP) or network.normalization != "none":
+        return frozenset()
+    remedy = _shaped(network, _start(seen))
+    tried = None if remedy is None else _held(seen, remedy)
+    if tried is None:
+        return frozenset()
+    limits = seen.thresholds
+    found = {"norm-dies", "norm-explodes"} if abs(tried.norm) < limits.norm_warning else set()
+    found |= {"fluctuations"} if tried.spread < limits.spread_warning else set()
+    # of critical weights between two slopes gradients keep their mean square, as norms do
+    return frozenset(
+        found | {"gradient-dies", "gradient-explodes", "weight-variance"} if network.homogeneous else found
+    )
+
+
+def _held(seen: Evidence, remedy: "_Remedy") -> Trial | None:
+    """What exact networks of a remedy do; None where they do not keep inputs apart."""
+    tried = try_out(remedy.network, _start(seen))
+    return None if tried is None or tried.log_gap < log(seen.thresholds.nearly_aligned_gap) else tried
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The table of rules: each looks at the evidence and yields findings, or none."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from deeplim.diagnosis.branches import branch_explodes, frozen_branch
 from deeplim.diagnosis.correlations import decorrelation, rank_collapse, rounding
@@ -8,6 +9,7 @@ from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import SEVERITIES, Finding
 from deeplim.diagnosis.laws import law_mismatch
 from deeplim.diagnosis.norms import fluctuation, gradient, norm
+from deeplim.diagnosis.remedies import mended_by_shaping
 from deeplim.diagnosis.units import dead_units, lost_networks
 from deeplim.diagnosis.weights import weight_variance
 
@@ -27,9 +29,13 @@ RULES: tuple[Rule, ...] = (
     law_mismatch,
 )
 """In the order in which findings of one severity are told."""
+_TOO = "rank-collapse's remedy mends this too; alone: "
 
 
 def judge(evidence: Evidence) -> tuple[Finding, ...]:
     """Return what every rule finds, the worst first."""
     found = [finding for rule in RULES for finding in rule(evidence)]
+    if any(finding.name == "rank-collapse" and finding.severity != "note" for finding in found):
+        mended = mended_by_shaping(evidence)
+        found = [replace(one, remedy=f"{_TOO}{one.remedy}") if one.name in mended else one for one in found]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
