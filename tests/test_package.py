@@ -1,5 +1,6 @@
-"""The wheel installs into a clean virtual environment, with its data, and runs."""
+"""The wheel installs into a clean virtual environment, with its data, and runs; its code is in short pieces."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FOLDERS = ("src", "tests", "examples", "benchmarks")
 
 
 @pytest.mark.slow
@@ -32,3 +34,21 @@ def test_the_wheel_installs_into_a_clean_environment_and_runs(tmp_path: Path):
     words = ["--width", "8", "--depth", "4", "--inputs", "digits", "--networks", "9"]
     run(tmp_path / "clean/bin/deeplim", "report", *words)
     assert "<html" in (tmp_path / "deeplim-report.html").read_text()
+
+
+def test_no_file_is_longer_than_400_lines():
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in files}
+    assert len(lengths) > 200
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_no_function_is_longer_than_45_lines_but_in_kernels():
+    lengths = {}
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                lengths[path.name, node.name, node.lineno] = node.end_lineno - node.lineno + 1
+    long = {place for place, length in lengths.items() if length > 45}
+    assert long  # the fused kernels
+    assert {place for place in long if not place[0].endswith("kernel.py")} == set()

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_paths import random_paths, with_losses
 from refusals import refused_as_input as refusal
-from test_paths import random_paths, with_losses
 
 from deeplim.paths import Paths
 

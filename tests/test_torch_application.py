@@ -1,4 +1,4 @@
-"""Networks applied to PyTorch models: what the reading gives back, the law of what is drawn, and all or nothing."""
+"""Networks applied to PyTorch models: what the reading gives back, the law of what is drawn, what stays."""
 
 import copy
 from collections.abc import Callable
@@ -7,62 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from applied import DEPTH, SHAPED, WIDTH, Block, as_mlp, as_resnet, made, mlp, resnet
 from laws import SIGMAS, z_of_mean, z_of_means, z_of_variances
-from refusals import refusal, refused_as_input
+from refusals import refused_as_input
 from torch import Tensor, nn
-from torch.nn import functional
 
 import deeplim as dl
-from deeplim.errors import DeeplimError, SpecError
 from deeplim.paths import Paths
 from deeplim.probe import read_architecture, record
-from deeplim.torch import (
-    ScaledLinear,
-    ScaledResidual,
-    ShapedActivation,
-    ShapedReLU,
-    TransformedActivation,
-    apply_,
-    edits,
-)
-
-WIDTH, DEPTH = 16, 8
-SHAPED = dl.ShapedReLU(c_plus=0, c_minus=-1)
-
-
-def mlp(activation: Callable[[], nn.Module] = nn.ReLU, *, width: int = WIDTH, depth: int = DEPTH, **kinds: Any):
-    layers: list[nn.Module] = [nn.Linear(6, width, **kinds), activation()]
-    for _ in range(depth - 1):
-        layers += [nn.Linear(width, width, **kinds), activation()]
-    return nn.Sequential(*layers, nn.Linear(width, 3, **kinds))
-
-
-class Block(nn.Module):
-    """z + W phi(z), the sum in code."""
-
-    def __init__(self, activation: nn.Module | None = None) -> None:
-        super().__init__()
-        self.activation = activation
-        self.linear = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.linear(self.activation(x) if self.activation is not None else functional.relu(x))
-
-
-def resnet(block: Callable[[], nn.Module] = lambda: Block(nn.ReLU())) -> nn.Module:
-    return nn.Sequential(nn.Linear(6, WIDTH), *(block() for _ in range(DEPTH)), nn.Linear(WIDTH, 3))
+from deeplim.torch import ScaledLinear, ScaledResidual, ShapedActivation, ShapedReLU, TransformedActivation, apply_
 
 
 def module_resnet() -> nn.Module:
     return resnet(lambda: ScaledResidual(nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH)), 1.0))
-
-
-def as_mlp(**fields: Any) -> dl.MLP:
-    return dl.MLP(**{"width": WIDTH, "depth": DEPTH, **fields})
-
-
-def as_resnet(**fields: Any) -> dl.ResNet:
-    return dl.ResNet(**{"width": WIDTH, "depth": DEPTH, **fields})
 
 
 PAIRS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
@@ -81,34 +38,6 @@ PAIRS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "functional activation kept": (lambda: resnet(Block), as_resnet(branch="0.5/sqrt(depth)")),
 }
 every_pair = pytest.mark.parametrize(("make", "network"), PAIRS.values(), ids=PAIRS.keys())
-
-
-def made(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()
-
-
-def numbers(parameter: nn.Parameter) -> Tensor:
-    there = not isinstance(parameter, nn.parameter.UninitializedParameter) and not parameter.is_meta
-    return parameter.detach().clone() if there else torch.empty(0)
-
-
-def state_of(model: nn.Module) -> tuple[Any, ...]:
-    """All that a failed call must leave: the modules themselves, their attributes, and every number."""
-    modules = {name: (module, module.training, repr(module)) for name, module in model.named_modules()}
-    parameters = {name: (value, numbers(value), value.requires_grad) for name, value in model.named_parameters()}
-    return modules, parameters
-
-
-def assert_unchanged(model: nn.Module, before: tuple[Any, ...]) -> None:
-    modules, parameters = state_of(model)
-    assert modules == before[0]
-    assert parameters.keys() == before[1].keys()
-    for name, (value, saved, gradient) in parameters.items():
-        assert value is before[1][name][0]
-        assert torch.equal(saved, before[1][name][1])
-        assert gradient == before[1][name][2]
 
 
 def same_function(one: Any, other: Any) -> bool:
@@ -270,133 +199,6 @@ def test_heads_keep_what_they_are_given():
         assert changes[name].after == f"{network.gain:.4g}"
 
 
-@pytest.mark.parametrize("cause", ["replacement", "drawing", "check"])
-def test_what_fails_in_the_middle_is_taken_back(cause: str, monkeypatch: pytest.MonkeyPatch):
-    model = made(resnet)
-    before = state_of(model)
-    calls = 0
-
-    def failing(original: Any) -> Any:
-        def call(*args: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            made = original(*args)
-            if calls < 5:
-                return made
-
-            def make() -> None:
-                raise RuntimeError("out of memory")
-
-            return make
-
-        return call
-
-    if cause == "check":
-        from deeplim.torch import application
-
-        def refuse(*_: Any) -> None:
-            raise RuntimeError("out of memory")
-
-        monkeypatch.setattr(application, "_check_taken", refuse)
-    else:
-        from deeplim.torch import application
-
-        monkeypatch.setattr(application, cause, failing(getattr(edits, cause)))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        apply_(model, as_resnet(activation=SHAPED), seed=0)
-    assert_unchanged(model, before)
-
-
-class Doubled(nn.Module):
-    """An activation that does more than its name says."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(2 * x)
-
-
-class Functional(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(6, WIDTH), *(nn.Linear(WIDTH, WIDTH) for _ in range(DEPTH - 1))])
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = functional.relu(layer(x))
-        return x
-
-
-def frozen() -> nn.Module:
-    model = mlp()
-    model[6].weight.requires_grad_(False)
-    return model
-
-
-def lazy() -> nn.Module:
-    model = mlp()
-    model[0] = nn.LazyLinear(WIDTH)
-    return model
-
-
-def tied_head() -> nn.Module:
-    model = mlp(width=6)
-    model[-1] = nn.Linear(6, 6)
-    model[-1].weight = model[0].weight
-    return model
-
-
-def weight_normed() -> nn.Module:
-    model = mlp()
-    nn.utils.parametrizations.weight_norm(model[4])
-    return model
-
-
-def without_biases() -> nn.Module:
-    return mlp(bias=False)
-
-
-def quantized() -> nn.Module:
-    model = mlp()
-    model[4].__class__ = type("Linear", (nn.Linear,), {"__module__": "torch.ao.nn.quantized.modules.linear"})
-    return model
-
-
-REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
-    "functional activations": (Functional, as_mlp(activation=SHAPED), "called in code"),
-    "another width": (mlp, dl.MLP(width=WIDTH + 1, depth=DEPTH), f"width {WIDTH}"),
-    "another depth": (mlp, dl.MLP(width=WIDTH, depth=DEPTH + 1), f"depth {DEPTH}"),
-    "another kind": (mlp, as_resnet(), "kind 'mlp'"),
-    "normalized": (mlp, as_mlp(normalization="rmsnorm"), "normalization 'none'"),
-    "no network of deeplim's": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), as_mlp(), "convolution"),
-    "lazy": (lazy, as_mlp(activation=SHAPED), "has no shape yet"),
-    "meta": (lambda: mlp(device="meta"), as_mlp(activation=SHAPED), "meta device"),
-    "frozen": (frozen, as_mlp(activation=SHAPED), "6.weight is frozen"),
-    "tied": (tied_head, dl.MLP(width=6, depth=DEPTH, activation=SHAPED), "share one weight matrix"),
-    "computed weights": (weight_normed, as_mlp(activation=SHAPED), "computed from other parameters"),
-    "no biases": (without_biases, as_mlp(bias_variance=0.1), "has no biases"),
-    "quantized": (quantized, as_mlp(activation=SHAPED), "quantized"),
-    "skip in code": (resnet, as_resnet(skip=0.5, branch=0.5), "skip connection in code"),
-    "learned slope": (lambda: mlp(nn.PReLU), as_mlp(activation=SHAPED), "PReLU with parameters"),
-    "code beside the activation": (lambda: mlp(Doubled), as_mlp(activation=SHAPED), "its own code"),
-    "a function of arrays": (mlp, as_mlp(activation=dl.Elementwise(function="numpy:arctan")), "function of arrays"),
-}
-
-
-@pytest.mark.parametrize(("make", "network", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_refusals_are_sentences_and_change_nothing(make: Callable[[], nn.Module], network: Any, words: str):
-    model = made(make)
-    before = state_of(model)
-    assert words in refusal(lambda: apply_(model, network, seed=0), DeeplimError)
-    assert_unchanged(model, before)
-
-
-def test_arguments_are_checked():
-    assert "a function was given" in refused_as_input(lambda: apply_(mlp, as_mlp()))
-    assert "seed" in refused_as_input(lambda: apply_(mlp(), as_mlp(), seed=-1))
-    assert "a str was given" in refusal(lambda: apply_(mlp(), "mlp"), SpecError)
-    zero = torch.zeros(2, 6)
-    assert "not all 0" in refused_as_input(lambda: apply_(mlp(), as_mlp(), inputs=zero))
-
-
 def test_a_shaped_model_is_shaped_again():
     model = made(resnet)
     apply_(model, as_resnet(activation=SHAPED, branch=0.5), seed=0)
@@ -464,17 +266,3 @@ def test_a_constant_on_the_inputs_is_part_of_the_first_layer(make: Callable[[], 
     entries = model.body[0].weight.detach().double().numpy().ravel()
     assert z_of_mean(entries**2, 1 / 6 / 9) < SIGMAS
     assert "multiplied by 0" in refused_as_input(lambda: apply_(Multiplied(make(), 0.0), as_mlp()))
-
-
-@pytest.mark.parametrize(
-    ("inputs", "told"),
-    [
-        ({"x": torch.ones(2, 6)}, "could not be run on a batch of shape (2, 6)"),
-        ((torch.ones(2, 6), torch.ones(2, 6)), "could not be run on a batch of shape (2, 6), (2, 6)"),
-        ("digits", "inputs of type str were given"),
-        (object(), "inputs of type object were given"),
-    ],
-    ids=str,
-)
-def test_inputs_that_it_does_not_take_are_refused(inputs: Any, told: str):
-    assert told in refused_as_input(lambda: apply_(mlp(), as_mlp(), inputs=inputs))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from applied import DEPTH, WIDTH, Functional, assert_unchanged, made, mlp, resnet, state_of
 from laws import SIGMAS
 from refusals import refusal, refused_as_input, refused_as_spec
-from test_torch_application import DEPTH, WIDTH, Functional, assert_unchanged, made, mlp, resnet, state_of
 from torch import nn
 
 import deeplim as dl
