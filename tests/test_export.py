@@ -103,30 +103,55 @@ def test_the_law_of_weights_a_little_larger_is_seen():
     assert z_of_means(paths.log_norm[:, 0, 0], np.log(network.gain * (features[:, 0] ** 2).mean(axis=1))) > SIGMAS
 
 
-@pytest.mark.parametrize("name", NAMED_FUNCTIONS)
-def test_every_named_function_is_written_right(name):
-    import jax.numpy as jnp
+def activations_by(network: Network, x: np.ndarray) -> list[np.ndarray]:
+    """The exported activation of PyTorch and JAX, in double precision."""
+    import jax
     import torch
 
+    by_torch = module(torch_code(network))["activation"](torch.tensor(x)).numpy()
+    with jax.enable_x64(True):
+        return [by_torch, np.asarray(module(jax_code(network))["activation"](jax.numpy.asarray(x)))]
+
+
+@pytest.mark.parametrize("name", NAMED_FUNCTIONS)
+def test_every_named_function_is_written_right(name):
     x = np.linspace(-3, 3, 41)
-    for activation in (Elementwise(function=name), Shaped(function=name, a=0.3), TRANSFORMED):
+    shaped = Shaped(function=name, a=0.3), Shaped(function=name, a=1, exponent=0)
+    for activation in (Elementwise(function=name), *shaped, TRANSFORMED):
         network = dl.MLP(**SIZE, activation=activation)
-        expected = network.function(x)
-        by_torch = module(torch_code(network))["activation"](torch.tensor(x)).numpy()
-        by_jax = np.asarray(module(jax_code(network))["activation"](jnp.asarray(x)))
-        np.testing.assert_allclose(by_torch, expected, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(by_jax, expected, rtol=2e-4, atol=2e-5)
+        for found in activations_by(network, x):
+            np.testing.assert_allclose(found, network.function(x), rtol=1e-14, atol=1e-14)
+
+
+def written(activation: Any, code: Any = jax_code) -> str:
+    """The exported expression of an activation."""
+    return code(dl.MLP(**SIZE, activation=activation)).split("def activation(x):\n    return ")[1].splitlines()[0]
+
+
+def test_constants_that_do_nothing_are_left_out_and_the_others_are_short():
+    assert written(Shaped(function="tanh", a=1, exponent=0)) == "jnp.tanh(x)"
+    assert written(Shaped(function="tanh", a=0.3), torch_code) == "1.2 * torch.tanh(x / 1.2)"
+    assert written(Shaped(function="logistic", a=0.3)) == "4.8 * (jax.nn.sigmoid(x / 1.2) - 0.5)"
+    assert written(Transformed(function="tanh")) == "jnp.tanh(x)"
+    assert written(Transformed(function="sin", input_shift=-0.5, output_scale=3)) == "3 * jnp.sin(x - 0.5)"
+    assert written(TRANSFORMED, torch_code) == "2.4 * (torch.tanh(0.6 * x + 0.5) - 0.3)"
+    assert written(dl.ReLU(), torch_code) == "nn.functional.relu(x)"
+    assert written(dl.ShapedReLU(c_plus=0.5, c_minus=0)) == "jnp.where(x > 0, 1.125 * x, x)"
+
+
+def test_a_number_that_is_not_round_keeps_its_digits():
+    """A factor of 1 + 2e-15 is no 1, and a shift of 1e-17 is no 0."""
+    activation = Transformed(function="tanh", output_scale=1 + 2e-15, output_shift=1e-17)
+    assert written(activation) == "1.000000000000002 * (jnp.tanh(x) + 1e-17)"
 
 
 def test_slopes_are_written_right():
-    import torch
-
-    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    x = np.linspace(-2, 2, 9)
     for activation in (dl.ReLU(), dl.LeakyReLU(slope=0.3), dl.ShapedReLU(c_plus=0.5, c_minus=-1)):
         network = dl.MLP(**SIZE, activation=activation)
         s_plus, s_minus = network.slopes
-        found = module(torch_code(network))["activation"](x).numpy()
-        assert found == pytest.approx(np.where(x > 0, s_plus * x, s_minus * x))
+        for found in activations_by(network, x):
+            np.testing.assert_allclose(found, np.where(x > 0, s_plus * x, s_minus * x), rtol=1e-14)
 
 
 @pytest.mark.parametrize("write", [torch_code, jax_code])

@@ -13,12 +13,13 @@ from deeplim.activations import NAMED_FUNCTIONS, Elementwise, Homogeneous, Trans
 from deeplim.architecture import Network, ResNet
 from deeplim.errors import SpecError
 from deeplim.loading import load_function
+from deeplim.specs import number
 
 _TORCH = {name: f"torch.{name}({{}})" for name in ("tanh", "sin", "erf")}
-_TORCH |= {name: f"nn.functional.{name}({{}})" for name in ("softplus", "silu", "gelu", "leaky_relu")}
+_TORCH |= {name: f"nn.functional.{name}({{}})" for name in ("softplus", "silu", "gelu", "relu", "leaky_relu")}
 _TORCH |= {"logistic": "torch.sigmoid({})", "where": "torch.where"}
 _JAX = {"tanh": "jnp.tanh({})", "sin": "jnp.sin({})", "erf": "jax.lax.erf({})", "logistic": "jax.nn.sigmoid({})"}
-_JAX |= {name: f"jax.nn.{name}({{}})" for name in ("softplus", "silu", "leaky_relu")}
+_JAX |= {name: f"jax.nn.{name}({{}})" for name in ("softplus", "silu", "relu", "leaky_relu")}
 _JAX |= {"gelu": "jax.nn.gelu({}, approximate=False)", "where": "jnp.where"}
 """How each framework writes a function of {}."""
 
@@ -183,8 +184,8 @@ def _activation(network: Network, names: dict[str, str]) -> str:
     if isinstance(phi, Homogeneous):
         s_plus, s_minus = network.slopes
         if s_plus == 1:
-            return names["leaky_relu"].format(f"x, {s_minus!r}")
-        return f"{names['where']}(x > 0, {s_plus!r} * x, {s_minus!r} * x)"
+            return names["leaky_relu"].format(f"x, {number(s_minus)}") if s_minus else names["relu"].format("x")
+        return f"{names['where']}(x > 0, {_times(s_plus, 'x')}, {_times(s_minus, 'x')})"
     if phi.vector_name is None:
         raise SpecError(f"{phi.name} is not exported: code is written for {', '.join(NAMED_FUNCTIONS)} and slopes.")
     function = names[phi.name]
@@ -192,7 +193,28 @@ def _activation(network: Network, names: dict[str, str]) -> str:
         return function.format("x")
     if isinstance(phi, Transformed):
         scale, shift, size, offset = phi.constants
-        return f"{size!r} * ({function.format(f'{scale!r} * x + {shift!r}')} + {offset!r})"
+        return _outside(size, function.format(_plus(_times(scale, "x"), shift)), offset)
     s = phi.scale(network.width, network.depth)
     at_zero = float(load_function(phi.function)(np.zeros(1))[0])
-    return f"{s / phi.slope!r} * ({function.format(f'x / {s!r}')} - {at_zero!r})"
+    inner = "x" if s == 1 else f"x / {number(s)}"
+    return _outside(s / phi.slope, function.format(inner), -at_zero)
+
+
+def _outside(size: float, function: str, offset: float) -> str:
+    """size (function + offset); the size is shortened, as it moves every value by the same share and no other does."""
+    factor, inside = _rounded(size), _plus(function, offset)
+    return inside if factor == 1 else _times(factor, inside if offset == 0 else f"({inside})")
+
+
+def _times(factor: float, term: str) -> str:
+    return term if factor == 1 else f"{number(factor)} * {term}"
+
+
+def _plus(term: str, constant: float) -> str:
+    return term if constant == 0 else f"{term} {'-' if constant < 0 else '+'} {number(abs(constant))}"
+
+
+def _rounded(factor: float) -> float:
+    """The number of fewest digits within 1e-15 of a factor, relative: a slope at 0 is known no better."""
+    rounded = (float(f"{factor:.{digits}g}") for digits in range(1, 18))
+    return next(one for one in rounded if abs(one - factor) <= 1e-15 * abs(factor))
