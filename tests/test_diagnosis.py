@@ -62,6 +62,19 @@ def test_each_rule_finds_its_network(name: str):
     assert not name.startswith(("rank", "norm", "weight", "dead", "exploded", "parallel")) or not found.healthy
 
 
+def test_one_of_a_kind_is_told_in_the_singular():
+    network = dl.MLP(width=8, depth=1, weight_variance=1e4)
+    found = str(dl.diagnose(network, INPUTS, networks=1))
+    assert found.startswith(f"{network}: unhealthy (1 initialization, 2 inputs)\n")
+    assert "changes it by +3.70 decades over 1 layer." in found
+    assert "(2 initializations, 1 input)" in str(dl.diagnose(network, np.ones((1, 4)), networks=2))
+    block = dl.ResNet(width=64, depth=1, branch=100)
+    assert " decades over 1 block with branches of scale 100, " in str(dl.diagnose(block, INPUTS, networks=9))
+    lost = dl.diagnose(dl.MLP(width=1, depth=60), INPUTS, networks=1).named("dead-networks")
+    assert lost is not None
+    assert lost.measured.startswith("in 1 of 1 initialization (100%) ")
+
+
 @pytest.mark.parametrize("network", HEALTHY, ids=str)
 def test_healthy_networks_are_healthy(network):
     found = dl.diagnose(network, INPUTS)

@@ -75,6 +75,7 @@ def test_wrong_weights_are_named_with_gradients_and_their_factor():
     error = weights.numbers["variance_error"]
     assert weights.numbers["variance"] == pytest.approx(1.0, abs=SIGMAS * error)
     assert weights.numbers["factor"] == pytest.approx(sqrt(2), abs=SIGMAS * error)
+    assert weights.measured.endswith(f"; of the Linear layers module {weights.where} is farthest from critical.")
     assert gradient.numbers["decades_predicted"] == pytest.approx(23 * log10(1 / 2))
     # the median falls behind the mean by the fluctuations, -5/2 depth/width
     allowed = 0.4 * 23 * 5 / 2 / 64 / log(10) + SIGMAS * 1.2533 * sqrt(5 * 23 / 64 / 32) / log(10)
@@ -207,7 +208,7 @@ def test_steps_of_training_are_the_users_and_show_what_initialization_does_not()
     assert (before.step, after.step) == (0, 1)
     assert before.verdict != "grows with width"
     assert after.verdict == "grows with width"  # standard parametrization: the update of the readout is of order width
-    assert "after each of 1 steps" in str(found)
+    assert "at initialization and after 1 step, " in str(found)
     assert "step= and steps=" in refused_as_input(lambda: coordinate_check(scaled(0), X, widths=widths, step=step))
     assert "two or more different" in refused_as_input(lambda: coordinate_check(scaled(0), X, widths=[8]))
 
@@ -224,6 +225,10 @@ def test_what_has_no_branches_has_no_exponent():
     assert "no residual branches" in refused_as_input(lambda: branch_exponent(lambda d: mlp(32, d), X, depths=[2, 4]))
     zero = refused_as_input(lambda: branch_exponent(lambda d: residual(d, 0.0), X, depths=[2, 4]))
     assert "adds nothing" in zero
+    short = refused_as_input(
+        lambda: branch_exponent(lambda d: residual(d, 1.0), X, depths=[2, 4], stream=lambda model: ["0"])
+    )
+    assert "at depth 2 the stream leaves 1 module; name two or more" in short
 
 
 SOURCE = """
@@ -297,6 +302,7 @@ def test_the_command_reshapes_images_and_keeps_tokens(here):
     ("words", "told"),
     [
         (("{}:nothing", "--inputs", "digits"), "has no attribute"),
+        (("{}", "--inputs", "digits"), "names no function of a module; give PACKAGE.MODULE:FUNCTION"),
         (("{}:images", "--inputs", "digits"), "could not run the inputs"),
         (("{}:images", "--inputs", "digits", "--shape", "1,8,9"), "whose product is that"),
         (("{}:images", "--inputs", "missing.npy"), "could not be read"),

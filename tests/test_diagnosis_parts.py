@@ -92,7 +92,7 @@ def test_a_transformers_branches_and_normalizations_are_known():
 
     ids = torch.randint(0, 50, (4, 12))
     found = dl.diagnose(frozen, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, repeats=8)
-    assert "1 of 4 branches add exactly zero" in found.named("frozen-branch").measured
+    assert "1 of 4 branches adds exactly zero" in found.named("frozen-branch").measured
     assert found.named("frozen-branch").where == "h.0.attn"
     assert found.evidence.normalized
     assert found.evidence.depth == 2

@@ -103,11 +103,15 @@ def test_places_that_are_no_text(function: object) -> None:
     assert "it must be a function's place" in refusal(lambda: Elementwise(function=function))
 
 
-@pytest.mark.parametrize(
-    "place", ["no_such_module_at_all:f", "numpy.no_such_module:f", "numpy:no_such_function", "numpy"]
-)
+@pytest.mark.parametrize("place", ["no_such_module_at_all:f", "numpy.no_such_module:f", "numpy:no_such_function"])
 def test_a_function_that_is_not_there(place: str) -> None:
     assert "could not be imported" in refusal(lambda: load_function(place))
+
+
+@pytest.mark.parametrize("place", ["numpy", "numpy:", ":tanh", ":", "", "numpy.tanh"])
+def test_a_place_without_its_module_or_its_function(place: str) -> None:
+    told = f"the model {place!r} names no function of a module; give PACKAGE.MODULE:FUNCTION, in an installed package"
+    assert refusal(lambda: load_function(place, what="model")).startswith(told)
 
 
 @pytest.mark.parametrize(

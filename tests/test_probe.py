@@ -212,7 +212,7 @@ def test_the_model_is_left_as_it_was(verb, kind, training: bool):
     x = torch.randn(4, 3, 8, 8)
     given, before = x.clone(), everything(model)
     if kind is Breaks:
-        with pytest.raises(InputError, match=r"in its module broken RuntimeError: mat1 and mat2 shapes"):
+        with pytest.raises(InputError, match=r"in its module broken: RuntimeError: mat1 and mat2 shapes"):
             verb(model, x, repeats=2)
     else:
         verb(model, x, repeats=2)
@@ -289,6 +289,14 @@ def test_copies_are_initialized_as_asked():
     assert (paths.log_norm[0] == own.log_norm[0]).all()
     assert len(np.unique(paths.log_norm[:, -1, 0])) == 4
     assert "its own weights and 3 copies initialized anew" in paths.source
+
+
+def test_one_of_a_kind_is_told_in_the_singular():
+    one = dl.probe.record(mlp(), [X[:1]], repeats=2)
+    assert one.source == "a probed Sequential, its own weights and 1 redrawn copy, first 1 input of 1 batch"
+    anew = dl.probe.record(mlp(), X, repeats=2, initialize=lambda model: model[0].reset_parameters())
+    assert anew.source == "a probed Sequential, its own weights and 1 copy initialized anew"
+    assert dl.probe.record(mlp(), X, repeats=1).source == "a probed Sequential, its own weights"
 
 
 def test_half_precision_and_autocast():

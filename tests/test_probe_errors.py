@@ -13,6 +13,8 @@ from torch import nn
 
 import deeplim as dl
 from deeplim.probe import RoundingWarning
+from deeplim.probe.torch_hooks import Output, Recorder
+from deeplim.probe.torch_inputs import read_arguments
 
 X = np.random.default_rng(0).standard_normal((4, 12))
 
@@ -53,7 +55,7 @@ CASES = {
     "a factory of something else": (lambda: 3, X, "the factory returned an object of type int"),
     "a factory that needs arguments": (lambda width: mlp(), X, "could not make a model (TypeError"),
     "a factory that raises": (never, X, "could not make a model (ZeroDivisionError: by zero)"),
-    "a wrong shape": (mlp, X[:, :5], "of shape (4, 5) (in its module 0 RuntimeError: mat1 and mat2 shapes"),
+    "a wrong shape": (mlp, X[:, :5], "of shape (4, 5) (in its module 0: RuntimeError: mat1 and mat2 shapes"),
     "a wrong name": (mlp, {"y": X}, "of shape (4, 12) (TypeError"),
     "a wrong number of arguments": (mlp, (X, X), "of shape (4, 12), (4, 12) (TypeError"),
     "a model that raises": (Odd(fails), X, 'KeyError: "no such'.replace('"', "'")),
@@ -118,6 +120,29 @@ def test_a_model_that_cannot_be_copied_can_still_be_looked_at():
     assert "the model cannot be copied (TypeError: cannot pickle" in refusal(lambda: dl.probe.record(model, X))
 
 
+@pytest.mark.parametrize("place", ["input", "0", "3"])
+def test_an_error_of_the_probe_itself_is_not_told_as_the_models(place: str):
+    def take(output: Output) -> bool:
+        return never() if output.name == place else True
+
+    model = mlp().double()
+    with pytest.raises(ZeroDivisionError, match=r"^by zero$"):
+        Recorder(model, None, take).run(model, read_arguments(X, 4))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_what_a_model_raises_after_an_error_of_the_probe_is_its_own():
+    def catches(model, x):
+        try:
+            return model.linear(x)
+        except ZeroDivisionError:
+            raise KeyError("mine") from None
+
+    model = Odd(catches).double()
+    recorder = Recorder(model, ["linear"], lambda output: output.name != "linear" or never())
+    assert "KeyError: 'mine'" in refusal(lambda: recorder.run(model, read_arguments(X, 4)))
+
+
 def test_networks_that_run_other_modules():
     count = iter(range(9))
 
@@ -138,6 +163,7 @@ def test_no_gradient_without_an_output_that_depends_on_anything():
 
 def test_sequences_are_needed_for_tokens():
     assert "for each of 4 sequences of tokens" in refusal(lambda: dl.probe.record(mlp, X, per="token"))
+    assert "for each of 1 sequence of tokens" in refusal(lambda: dl.probe.record(mlp, X[:1], per="token"))
 
 
 def test_one_number_an_input_has_no_correlation_and_is_left_out():
@@ -185,7 +211,7 @@ def test_the_rounding_floor_is_where_single_precision_leaves_double(case):
     """
     rows = nearly_parallel()
     model = deep(*case)
-    with torch.random.fork_rng(), pytest.warns(RoundingWarning, match="are its rounding rather than signal"):
+    with torch.random.fork_rng(), pytest.warns(RoundingWarning, match="the numbers are its rounding rather than"):
         single = dl.probe.record(model, rows, repeats=1)
     double = dl.probe.record(model.double(), rows.astype(float), repeats=1)
     floor = single.log_gap_floor[None, :, None] + np.zeros_like(single.log_gap)
@@ -200,6 +226,12 @@ def test_the_rounding_floor_is_where_single_precision_leaves_double(case):
     above = exact.log_gap > floor + np.log(1e3)
     assert above.mean() > 0.9
     assert seen.log_gap[above] == pytest.approx(exact.log_gap[above], abs=0.1)
+
+
+def test_one_gap_of_rounding_is_told_in_the_singular():
+    model = deep(nn.Identity, 64, 1, False)
+    with pytest.warns(RoundingWarning, match=r"does not resolve 1 of 2 gaps \(layer 0\), where the numbers are its"):
+        dl.probe.record(model, nearly_parallel(2), repeats=1, modules=["0"])
 
 
 def test_no_framework_is_imported_before_a_model_is_given():
@@ -225,9 +257,9 @@ except dl.errors.InputError as error:
 
 def test_batch_statistics_and_images_are_named_when_the_model_does_not_take_them():
     message = refusal(lambda: dl.probe.record(convolutional, np.ones((2, 1, 8, 8))))
-    assert "(2, 1, 8, 8) (in its module 0 RuntimeError: Given groups=1, weight of size [8, 3, 3, 3]" in message
+    assert "(2, 1, 8, 8) (in its module 0: RuntimeError: Given groups=1, weight of size [8, 3, 3, 3]" in message
     ids = torch.full((2, 30), 3)
-    assert "of shape (2, 30) (in its module wpe" in refusal(lambda: dl.probe.record(transformer, {"input_ids": ids}))
+    assert "of shape (2, 30) (in its module wpe: " in refusal(lambda: dl.probe.record(transformer, {"input_ids": ids}))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory of a process where Linux keeps it")

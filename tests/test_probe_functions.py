@@ -43,7 +43,7 @@ def moments(paths, layer):
 def test_a_function_in_numpy_has_the_law_of_the_exact_chain():
     paths = record(relu_network, X, repeats=1000)
     assert paths.layer_names == ("input", *(f"z{layer}" for layer in range(1, DEPTH + 1)))
-    assert paths.source == "a probed function relu_network, 1000 seeds"
+    assert paths.source == "a probed function relu_network, 1,000 seeds"
     # The chain's state V_l is <h, h> / n of h = sqrt(2) relu(z).
     exact = dl.simulate(dl.MLP(width=WIDTH, depth=DEPTH), dl.gram(X), networks=20_000, seed=5)
 

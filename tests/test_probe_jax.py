@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from flax import linen, nnx
 from flax_networks import LinenNetwork, NNXNetwork, Remat, Transformer
 
 import deeplim as dl
+from deeplim.cli import main
+from deeplim.cli.terminal import UNHEALTHY
 from deeplim.errors import InputError
 from deeplim.probe import RoundingWarning, norms_and_gaps, record, record_gradients
 from deeplim.probe.array_inputs import read_arguments
@@ -219,14 +222,14 @@ def test_initialize_draws_copies_of_nnx_models():
 
     paths = record(NNXNetwork(rngs=nnx.Rngs(5)), X, repeats=2, initialize=double)
     np.testing.assert_allclose(paths.log_norm[1, 1] - paths.log_norm[0, 1], np.log(4), atol=1e-6)
-    assert "copies initialized anew" in paths.source
+    assert paths.source.endswith("its own weights and 1 copy initialized anew")
 
 
 def test_layers_inside_transformations_are_told():
     model = Remat(rngs=nnx.Rngs(0))
     paths = record(model, X, repeats=2)
     assert paths.layer_names == ("input", "outside")
-    assert paths.source.endswith("left out, running inside a transformation such as jit, remat or scan: inside")
+    assert paths.source.endswith("left out, running inside a transformation such as jit, scan or vmap: inside")
     with pytest.raises(InputError, match="the module inside runs inside a transformation"):
         record(model, X, modules=["inside"])
     assert record_gradients(model, X, repeats=1).layer_names == ("input", "outside")
@@ -251,7 +254,7 @@ def broken(model):
 FIRST = LinenNetwork(blocks=1)
 WRONG = [
     (lambda: record(FIRST, X[:, :0], repeats=1), "the module could not be initialized on the inputs, of shape (3, 0)"),
-    (lambda: record(NNXNetwork(rngs=nnx.Rngs(0)), X[:, :5]), "of shape (3, 5) (in its module first TypeError"),
+    (lambda: record(NNXNetwork(rngs=nnx.Rngs(0)), X[:, :5]), "of shape (3, 5) (in its module first: TypeError"),
     (lambda: record(lambda: NNXNetwork(rngs=nnx.Rngs(0)), X), "takes no rngs"),
     (
         lambda: record(lambda rngs: 3, X),
@@ -296,3 +299,13 @@ def test_a_collapse_in_flax_is_diagnosed():
     relu = linen.Sequential([part for _ in range(30) for part in (linen.Dense(16, kernel_init=HE), linen.relu)])
     diagnosis = dl.diagnose(relu, X[:2], repeats=8, gradients=False)
     assert "rank-collapse" in [finding.name for finding in diagnosis.findings]
+
+
+def test_the_command_gives_rngs_to_what_makes_an_nnx_module(tmp_path):
+    np.save(tmp_path / "inputs.npy", X)
+    words = ["probe", "flax_networks:NNXNetwork", "--inputs", str(tmp_path / "inputs.npy"), "--repeats", "2"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code in (0, UNHEALTHY), result.output
+    assert result.stdout.startswith("a probed NNXNetwork, 2 made by a factory: ")
+    helped = " ".join(CliRunner().invoke(main, ["probe", "--help"]).output.split())
+    assert "It takes no arguments, or rngs where it makes a Flax NNX module." in helped

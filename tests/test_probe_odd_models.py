@@ -48,6 +48,20 @@ def test_weights_on_the_meta_device_have_no_values(verb):
 
 
 @VERBS
+@pytest.mark.parametrize("within", [torch.func.vmap, lambda f: lambda x: torch.func.vjp(f, x)[0]])
+def test_a_module_inside_a_transformation_is_left_out(verb, within):
+    model = Written(lambda self, x: self.outside(within(self.inside)(x)), inside=nn.Linear(6, 6), outside=chain())
+    plain = Written(lambda self, x: self.outside(self.inside(x)), inside=model.inside, outside=model.outside)
+    paths = verb(model.double(), X, repeats=2)
+    assert paths.source.endswith("left out, running inside a transformation such as jit, scan or vmap: inside")
+    seen = verb(plain, X, repeats=2)
+    assert "inside" in (seen.layer_names or ())
+    expected = seen.named([name for name in seen.layer_names or () if name != "inside"])
+    np.testing.assert_allclose(paths.log_norm, expected.log_norm, rtol=1e-12)
+    np.testing.assert_allclose(paths.log_gap, expected.log_gap, rtol=1e-12)
+
+
+@VERBS
 @pytest.mark.parametrize("made_there", [False, True])
 def test_inference_mode_changes_nothing(verb, made_there: bool):
     with torch.inference_mode(made_there):

@@ -13,6 +13,7 @@ import numpy as np
 from deeplim.drawing import EXACT, GRID, INK, LIMIT, Chart, shortened, styled
 from deeplim.errors import InputError
 from deeplim.paths import Paths
+from deeplim.specs import counted
 
 __all__ = ["layer_figure"]
 
@@ -255,11 +256,11 @@ def _told(paths: Paths, predicted: Paths | None, gradients: Paths | None, pair: 
     else:
         what = "one input" if paths.inputs == 1 else "two inputs"
     how = "lines are medians, bands 5–95%" if paths.samples > 1 else "one value a layer"
-    told = [f"{paths.samples:,} sample{'s' * (paths.samples > 1)}, {what}; {how}."]
+    told = [f"{counted(paths.samples, 'sample')}, {what}; {how}."]
     if predicted is not None:
-        told.append(f"Prediction: {predicted.source}, {predicted.samples:,} samples.")
+        told.append(f"Prediction: {predicted.source}, {counted(predicted.samples, 'sample')}.")
     if gradients is not None:
-        told.append(f"Gradients: {gradients.samples:,} samples.")
+        told.append(f"Gradients: {counted(gradients.samples, 'sample')}.")
     left = {"dead": paths.dead.max(), "exploded": paths.exploded.max(), "with parallel inputs": paths.aligned.max()}
     lost = [f"{count:,} {word}" for word, count in left.items() if count]
     return told + ([f"Left out, at the layer where most are lost: {', '.join(lost)}."] if lost else [])

@@ -18,8 +18,10 @@ Function = Callable[[np.ndarray], np.ndarray]
 @lru_cache(maxsize=64)
 def load_function(path: str, *, what: str = "activation") -> Function:
     """Import ``package.module:function``; SpecError, which says ``what`` it was to be, where there is none."""
-    cure = "give package.module:function, in an installed package or in the current directory"
+    cure = "give PACKAGE.MODULE:FUNCTION, in an installed package or in the current directory"
     module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise SpecError(f"the {what} {brief(path)} names no function of a module; {cure}.")
     try:
         function = getattr(_import(module_name), name)
     except (Exception, SystemExit) as error:  # whatever the module does when it is imported

@@ -49,6 +49,15 @@ def brief(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun, in the plural unless it is one.
+
+    >>> counted(1, "input"), counted(1200, "input"), counted(2, "batch", "batches")
+    ('1 input', '1,200 inputs', '2 batches')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def number(value: float) -> str:
     """Return a number as short text that reads back to the same number: 1, 0.2, 1e-05."""
     return str(float(value)).removesuffix(".0")

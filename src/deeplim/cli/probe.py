@@ -53,8 +53,8 @@ def probe(
 ) -> None:
     """Diagnose a model of yours at initialization: its signals layer by layer, findings and remedies.
 
-    The function, found in an installed package or in the current directory, takes no arguments and returns a new
-    PyTorch or JAX model each time. Exit code 3 when a finding is unhealthy.
+    The function, found in an installed package or in the current directory, returns a new PyTorch or JAX model each
+    time. It takes no arguments, or rngs where it makes a Flax NNX module. Exit code 3 when a finding is unhealthy.
     """
     from deeplim.diagnosis import Thresholds, diagnose
     from deeplim.loading import load_function

@@ -9,6 +9,7 @@ from deeplim.diagnosis.estimates import median
 from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import finite, signed
+from deeplim.specs import counted
 
 _DELIBERATE = (
     "branches that are zero to begin with (ReZero, Fixup, SkipInit) learn from the first step on and are no fault"
@@ -24,7 +25,8 @@ def frozen_branch(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             name="frozen-branch",
             severity="note",
-            measured=f"{len(zero)} of {len(seen.branches)} branches add exactly zero in every initialization.",
+            measured=f"{len(zero)} of {counted(len(seen.branches), 'branch', 'branches')} "
+            f"{'adds' if len(zero) == 1 else 'add'} exactly zero in every initialization.",
             remedy=_MEANT,
             where=zero[0],
             numbers={"zero": float(len(zero)), "branches": float(len(seen.branches))},
@@ -91,8 +93,8 @@ def branch_explodes(seen: Evidence) -> Iterator[Finding]:
     yield Finding(
         name="branch-explodes",
         severity="unhealthy" if growth > limits.norm_unhealthy else "warning",
-        measured=f"the median mean square changes by {signed(reach)} decades over {network.depth} blocks whose "
-        f"branches of scale {network.branch_scale:.3g} are {which}.",
+        measured=f"the median mean square changes by {signed(reach)} decades over {counted(network.depth, 'block')} "
+        f"with branches of scale {network.branch_scale:.3g}, {which}.",
         predicted=f"{signed(growth)} decades: a factor skip^2 + branch^2 sigma_w^2/c = {ratio:.4g} "
         "a block at infinite width.",
         remedy=f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}, which gives +0.43 decades at any "

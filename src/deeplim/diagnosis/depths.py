@@ -13,6 +13,7 @@ from deeplim.checks import check_count, check_seed
 from deeplim.diagnosis.evidence import streams
 from deeplim.diagnosis.powers import check_sizes, fit_power
 from deeplim.errors import InputError
+from deeplim.specs import counted
 from deeplim.statistics import Estimate
 
 Stream = Callable[[Any], Sequence[str]]
@@ -87,7 +88,7 @@ def branch_exponent(
         names = list(stream(model)) if stream is not None else _stream(model, inputs)
         if len(names) < 2:
             raise InputError(
-                f"at depth {depth} the stream leaves {len(names)} module(s); name two or more, by stream=."
+                f"at depth {depth} the stream leaves {counted(len(names), 'module')}; name two or more, by stream=."
             )
         logs.append(first_increment(factory, inputs, names[:2], repeats=repeats, seed=seed))
         places.append((names[0], names[1]))

@@ -10,6 +10,7 @@ import numpy as np
 from deeplim.diagnosis.evidence import Evidence, main_stream
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import TEN, signed, small
+from deeplim.specs import counted
 from deeplim.tables import text_table
 
 _SHOWN = 14
@@ -105,7 +106,8 @@ class Diagnosis:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
-        counts = f"{self.evidence.initializations} initializations, {self.evidence.measured.inputs} inputs"
+        seen = self.evidence
+        counts = f"{counted(seen.initializations, 'initialization')}, {counted(seen.measured.inputs, 'input')}"
         lines = [f"{self.subject}: {'healthy' if self.healthy else 'unhealthy'} ({counts})"]
         if self.reading is not None:
             lines.append(self.reading)

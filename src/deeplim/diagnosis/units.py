@@ -8,6 +8,7 @@ from deeplim.diagnosis.estimates import Interval, median
 from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import finite
+from deeplim.specs import counted
 from deeplim.statistics import fraction
 
 _NAMES = {"dead": "dead-networks", "exploded": "exploded-networks", "parallel": "parallel-inputs"}
@@ -31,7 +32,7 @@ def lost_networks(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             name=_NAMES[kind],
             severity="unhealthy",
-            measured=f"in {lost} of {samples} {_counted(seen)} ({share.value:.0%}) {told[kind]} at the end.",
+            measured=f"in {lost} of {_of_all(seen)} ({share.value:.0%}) {told[kind]} at the end.",
             predicted=None if predicted is None else f"{predicted:.1%} of exact networks.",
             remedy="widen the layers, or give negative inputs a slope (LeakyReLU), so that no layer is all zero."
             if kind != "exploded"
@@ -42,8 +43,10 @@ def lost_networks(seen: Evidence) -> Iterator[Finding]:
         )
 
 
-def _counted(seen: Evidence) -> str:
-    return "initializations" if seen.sequences == 1 else "sequences of all initializations"
+def _of_all(seen: Evidence) -> str:
+    if seen.sequences == 1:
+        return counted(seen.initializations, "initialization")
+    return f"{counted(seen.measured.samples, 'sequence')} of {counted(seen.initializations, 'initialization')}"
 
 
 def _predicted_share(seen: Evidence, kind: str) -> float | None:
@@ -68,7 +71,8 @@ def dead_units(seen: Evidence) -> Iterator[Finding]:
     yield Finding(
         name="dead-units",
         severity="unhealthy" if found.value > limits.dead_units_unhealthy else "warning",
-        measured=f"{found.value:.0%} of the units{_interval(found)} are zero for all {inputs} inputs.",
+        measured=f"{found.value:.0%} of the units{_interval(found)} are zero for "
+        f"{'all ' * (inputs > 1)}{counted(inputs, 'input')}.",
         predicted=f"{2.0**-inputs:.1%} for unrelated inputs and 50% for parallel ones, where preactivations have mean "
         "zero.",
         remedy="make the biases less negative (zero), or give negative inputs a slope (LeakyReLU); with few inputs, "

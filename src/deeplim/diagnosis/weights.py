@@ -9,7 +9,8 @@ from deeplim.architecture import MLP
 from deeplim.diagnosis.criticality import edge_variance, neighbour_growth
 from deeplim.diagnosis.evidence import Evidence, Weights
 from deeplim.diagnosis.finding import Finding, Severity
-from deeplim.diagnosis.words import finite, signed
+from deeplim.diagnosis.words import finite, signed, spoken
+from deeplim.specs import counted
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def weight_variance(seen: Evidence) -> Iterator[Finding]:
         severity=makes.severity,
         measured=f"sigma_w^2, the weights' variance times their fan-in, is {measured:.4g}"
         + (f" ± {error:.1g}" if error else "")
+        + (f"; of the Linear layers {spoken(where)} is farthest from critical" if where else "")
         + ".",
         predicted=makes.told + ".",
         remedy=f"multiply the weights by {factor:.3g}: draw them with variance {makes.right:.4g}/fan_in; in PyTorch, "
@@ -59,7 +61,7 @@ def _of_norms(seen: Evidence, network: MLP) -> Consequence:
     told = (
         f"c = 1/E phi(g)^2 = {network.critical_gain:.4g} keeps the mean square (He et al. 2015); (sigma_w^2/c)^depth "
     )
-    told += f"changes it by {signed(growth)} decades over {network.depth} layers"
+    told += f"changes it by {signed(growth)} decades over {counted(network.depth, 'layer')}"
     unhealthy = abs(growth) > limits.norm_unhealthy
     return Consequence(growth, network.critical_gain, told, "unhealthy" if unhealthy else severity)
 
@@ -71,7 +73,7 @@ def _of_gradients(seen: Evidence, network: MLP) -> Consequence | None:
     growth = network.depth * float(np.log10(chi))
     severity: Severity | None = "warning" if abs(growth) > limits.gradient_warning else None
     told = f"chi_1 = {chi:.4g}, and {edge:.4g} is the edge of chaos, chi_1 = 1; chi_1^depth changes gradients by "
-    told += f"{signed(growth)} decades over {network.depth} layers (Schoenholz et al. 2017)"
+    told += f"{signed(growth)} decades over {counted(network.depth, 'layer')} (Schoenholz et al. 2017)"
     return Consequence(growth, edge, told, "unhealthy" if abs(growth) > limits.gradient_unhealthy else severity)
 
 

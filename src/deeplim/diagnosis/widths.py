@@ -14,6 +14,7 @@ from deeplim.diagnosis.thresholds import Thresholds
 from deeplim.errors import InputError
 from deeplim.modules import joined_modules
 from deeplim.paths import Paths
+from deeplim.specs import counted
 from deeplim.statistics import Estimate
 from deeplim.tables import text_table
 
@@ -68,8 +69,9 @@ class CoordinateCheck:
             sizes = [f"{a:.3g} ± {100 * b:.0f}%" for a, b in zip(one.absolute, one.band, strict=True)]
             powers = [f"{p.value:+.2f} ± {p.error:.2f}" for p in (one.power, one.rms_power)]
             lines.append([str(one.step), one.module, *sizes, *powers, one.verdict])
-        told = "at initialization" if self.steps == 0 else f"at initialization and after each of {self.steps} steps"
-        return f"mean absolute coordinates {told}, {self.repeats} initializations\n{text_table(head, lines)}"
+        after = f" and after {'each of ' * (self.steps > 1)}{counted(self.steps, 'step')}" if self.steps else ""
+        told = f"mean absolute coordinates at initialization{after}, {self.repeats} initializations"
+        return f"{told}\n{text_table(head, lines)}"
 
 
 def coordinate_check(

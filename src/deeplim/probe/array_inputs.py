@@ -9,7 +9,7 @@ import numpy as np
 from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
 from deeplim.probe.factories import reason
-from deeplim.specs import brief
+from deeplim.specs import brief, counted
 
 _KINDS = (
     "an array, lists of numbers, a dict of keyword arguments, a tuple of positional ones, or an iterable of batches of "
@@ -159,7 +159,7 @@ def collect(
         raise
     except Exception as error:  # whatever the loader's workers and transforms do
         raise InputError(f"the batches of inputs could not be read ({reason(error)}); give {kinds}.") from error
-    told = f"first {count} inputs of {len(taken)} batch{'es' * (len(taken) > 1)}"
+    told = f"first {counted(count, 'input')} of {counted(len(taken), 'batch', 'batches')}"
     positional = tuple(joined.pop(name) for name in ("0",) if name in joined)
     return positional, joined, told
 

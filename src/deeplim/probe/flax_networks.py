@@ -14,6 +14,7 @@ from deeplim.errors import InputError
 from deeplim.probe.array_inputs import Arguments
 from deeplim.probe.factories import FORWARD, WEIGHTS, build, reason, seeded, stream
 from deeplim.probe.flax_visits import Visits, init_linen, is_floating, run_linen, run_nnx
+from deeplim.probe.layers import own_and_copies
 from deeplim.probe.redraws import SAMPLE, signs_of
 from deeplim.specs import brief
 
@@ -46,8 +47,7 @@ def told(model: Any, repeats: int, initialize: Initialize | None) -> str:
     """Return where the networks' weights come from, in words."""
     if not isinstance(model, nnx.Module):
         return f"{repeats} made by {'its own initializers' if isinstance(model, linen.Module) else 'a factory'}"
-    others = "redrawn copies" if initialize is None else "copies initialized anew"
-    return "its own weights" + (f" and {repeats - 1} {others}" if repeats > 1 else "")
+    return own_and_copies(repeats, anew=initialize is not None)
 
 
 def key(seed: int, repeat: int, purpose: int) -> jax.Array:

@@ -13,7 +13,7 @@ from deeplim.probe.factories import reason, stream
 from deeplim.probe.layers import INPUT, Layers, chooses, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
-from deeplim.specs import brief
+from deeplim.specs import brief, counted
 
 _WANTED = "a list of arrays, or a dict of them by name, each with an input along its first axis"
 
@@ -70,7 +70,7 @@ def probe(
         _add(_by_name(model, activations), layers, arguments, modules)
         layers.finish()
     told = source(
-        f"function {name}", f"{repeats} seeds", backward=False, taken=arguments.taken, left_out=layers.left_out
+        f"function {name}", counted(repeats, "seed"), backward=False, taken=arguments.taken, left_out=layers.left_out
     )
     return layers.signals.paths(told, layers.names)
 

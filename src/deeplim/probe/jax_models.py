@@ -107,7 +107,7 @@ class Run:
         except InputError:
             raise
         except Exception as error:
-            where = f"in its module {visits.running[-1]} " if visits.running and visits.running[-1] != ROOT else ""
+            where = f"in its module {visits.running[-1]}: " if visits.running and visits.running[-1] != ROOT else ""
             raise InputError(
                 f"the model could not run the inputs, of shape {self._arguments.shapes} ({where}{reason(error)}); give "
                 "inputs that it takes."

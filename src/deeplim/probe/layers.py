@@ -11,12 +11,12 @@ from deeplim.paths import listed
 from deeplim.probe.factories import reason
 from deeplim.probe.record import Per
 from deeplim.probe.signals import Signals, rounding_floor
-from deeplim.specs import brief
+from deeplim.specs import brief, counted
 
 Shape = tuple[int, ...]
 INPUT, ROOT = "input", "output"
 """The names of floating inputs, and of what leaves the model itself where no module inside has made it."""
-_HIDDEN = "running inside a transformation such as jit, remat or scan"
+_HIDDEN = "running inside a transformation such as jit, scan or vmap"
 
 
 class Sized(Protocol):
@@ -97,10 +97,10 @@ class Layers:
     def finish(self) -> None:
         """End a network; InputError when it had no layer."""
         if self.signals.empty:
-            axes = f"{self._count} sequences of tokens" if self._per == "token" else f"{self._count} inputs"
+            words = ("sequence of tokens", "sequences of tokens") if self._per == "token" else ("input",)
             raise InputError(
-                f"no module gave floating numbers for each of {axes}; the model must call its modules, with the inputs "
-                f"along the first axis{self.left_out}."
+                f"no module gave floating numbers for each of {counted(self._count, *words)}; the model must call its "
+                f"modules, with the inputs along the first axis{self.left_out}."
             )
         self.signals.finish()
 
@@ -120,3 +120,12 @@ def source(kind: str, how: str, *, backward: bool, taken: str, left_out: str) ->
     """Return what the paths of a probed model say of where they come from."""
     told = ", ".join(filter(None, [f"{'gradients of ' * backward}a probed {kind}, {how}", taken]))
     return told + left_out
+
+
+def own_and_copies(repeats: int, *, anew: bool) -> str:
+    """Return where the weights come from of networks that are a model and copies of it, in words."""
+    if repeats == 1:
+        return "its own weights"
+    redrawn = "" if anew else "redrawn "
+    copies = counted(repeats - 1, f"{redrawn}copy", f"{redrawn}copies")
+    return f"its own weights and {copies}{' initialized anew' * anew}"

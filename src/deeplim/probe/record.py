@@ -13,7 +13,7 @@ from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
 from deeplim.paths import Paths, listed
 from deeplim.probe.factories import build, seeded
-from deeplim.specs import brief
+from deeplim.specs import brief, counted
 
 Per = Literal["input", "token"]
 Modules = Sequence[str] | Callable[[str, Any], bool]
@@ -144,9 +144,10 @@ def _announced(paths: Paths) -> Paths:
     if below.any():
         layers = [paths.layer_names[i] for i in np.flatnonzero(below.any(axis=(0, 2)))] if paths.layer_names else []
         warnings.warn(
-            f"{below.sum():,} of {below.size:,} gaps (layers {listed(layers, 3)}) are below what the model's "
-            "arithmetic resolves, and are its rounding rather than signal (see log_gap_floor); probe it in double "
-            "precision, by model.double() in PyTorch or enable_x64 in JAX, to see further.",
+            f"the model's arithmetic does not resolve {below.sum():,} of {counted(below.size, 'gap')} "
+            f"(layer{'s' * (len(layers) > 1)} {listed(layers, 3)}), where the numbers are its rounding rather than "
+            "signal (see log_gap_floor); probe it in double precision, by model.double() in PyTorch or enable_x64 in "
+            "JAX, to see further.",
             RoundingWarning,
             stacklevel=3,
         )

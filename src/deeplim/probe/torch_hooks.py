@@ -21,13 +21,15 @@ from deeplim.specs import brief
 class Output(NamedTuple):
     """What left a module: its name, the tensor, and the sum of squared rounding units of all layers so far.
 
-    known: whether it has been taken already. tensor: None where there are no floating numbers.
+    known: whether it has been taken already. tensor: None where there are no floating numbers, or where they cannot be
+    seen; hidden says that, inside a transformation such as torch.func.vmap.
     """
 
     name: str
     tensor: torch.Tensor | None
     rounding: float
     known: bool
+    hidden: bool = False
 
 
 @contextmanager
@@ -70,6 +72,15 @@ def first_floating(output: Any) -> torch.Tensor | None:
     return next((found for part in parts if (found := first_floating(part)) is not None), None)
 
 
+def _has_storage(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has numbers in memory; inside a transformation of torch.func it stands for others."""
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True
+
+
 class Recorder:
     """Calls ``take`` with what leaves each chosen module of a network, in the order in which they finish.
 
@@ -85,9 +96,13 @@ class Recorder:
         self._running: list[str] = []
         self._taken: dict[int, tuple[weakref.ref[torch.UntypedStorage], int, int]] = {}
         self._square = 0.0
+        self._failure: Exception | None = None
 
     def run(self, network: torch.nn.Module, arguments: Arguments) -> Any:
-        """Return the network's output; InputError with what it raised, and in which module."""
+        """Return the network's output; InputError with what it raised, and in which module.
+
+        What ``take`` raises is no error of the network's, and comes as it is.
+        """
         handles = []
         try:
             for module in self._names:
@@ -99,7 +114,9 @@ class Recorder:
         except InputError:
             raise
         except Exception as error:
-            where = f"in its module {self._running[-1]} " if self._running and self._running[-1] != ROOT else ""
+            if error is self._failure:
+                raise
+            where = f"in its module {self._running[-1]}: " if self._running and self._running[-1] != ROOT else ""
             raise InputError(
                 f"the model could not run the inputs, of shape {arguments.shapes} ({where}{reason(error)}); give "
                 "inputs that it takes."
@@ -118,12 +135,21 @@ class Recorder:
         self._offer(name, first_floating(output))
 
     def _offer(self, name: str, tensor: torch.Tensor | None) -> None:
+        try:
+            self._meet(name, tensor)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _meet(self, name: str, tensor: torch.Tensor | None) -> None:
+        hidden = tensor is not None and not _has_storage(tensor)
+        tensor = None if hidden else tensor
         new = tensor is not None and self._is_new(tensor)
         if tensor is not None and new and name != INPUT:
             self._square += (torch.finfo(tensor.dtype).eps / 2) ** 2
         wanted = name == INPUT or self._wanted is None or name in self._wanted
         known = not (new or self._always)
-        if wanted and self._take(Output(name, tensor, self._square, known)) and tensor is not None:
+        if wanted and self._take(Output(name, tensor, self._square, known, hidden)) and tensor is not None:
             storage = tensor.untyped_storage()
             self._taken[id(storage)] = weakref.ref(storage), tensor._version, tensor.numel()
 

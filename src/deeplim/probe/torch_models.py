@@ -9,7 +9,7 @@ from deeplim.errors import InputError
 from deeplim.paths import Paths
 from deeplim.probe.factories import COTANGENT, FORWARD, seeded, stream
 from deeplim.probe.initializations import Initialize, networks
-from deeplim.probe.layers import ROOT, Layers, source
+from deeplim.probe.layers import ROOT, Layers, own_and_copies, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
 from deeplim.probe.torch_hooks import Output, Recorder, first_floating, kept_as_it_was
@@ -70,7 +70,7 @@ def _fitting(layers: Layers, output: Output) -> torch.Tensor | None:
     """The tensor to record of an output; None where it is left out, or known."""
     tensor = output.tensor
     if tensor is None:
-        layers.skip(output.name)
+        (layers.hide if output.hidden else layers.skip)(output.name)
         return None
     return tensor if layers.fits(output.name, tuple(tensor.shape)) and not output.known else None
 
@@ -136,7 +136,4 @@ def _multiply(rows: np.ndarray, products: np.ndarray) -> None:
 
 def _told(given: bool, repeats: int, initialize: Initialize | None) -> str:
     """Where the networks' weights come from."""
-    if not given:
-        return f"{repeats} made by a factory"
-    others = "redrawn copies" if initialize is None else "copies initialized anew"
-    return "its own weights" + (f" and {repeats - 1} {others}" if repeats > 1 else "")
+    return f"{repeats} made by a factory" if not given else own_and_copies(repeats, anew=initialize is not None)
