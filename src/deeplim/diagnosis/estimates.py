@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import bdtr, gammaincinv
+from scipy.special import bdtr, ndtri
 
 from deeplim.paths import Paths
 
@@ -83,28 +83,37 @@ def median(values: Float[np.ndarray, " sample"]) -> Interval:
 def spread(paths: Paths, layer: int, sequences: int = 1) -> Interval:
     """Return the standard deviation over initializations of log10 of an input's mean square, in decades.
 
-    The root mean square over inputs; NaN with fewer than two living samples. The interval is chi-square's for the
-    samples there are, widened for a kurtosis that is not Gaussian's: log norms of deep networks are nearly normal.
+    The root mean square over inputs; NaN with fewer than two living samples, and without an interval below ``FEWEST``.
     """
     together = paths.log_norm[:, layer].reshape(paths.samples // sequences, -1)
-    seen = together[paths.alive[:, layer].reshape(-1, sequences).all(axis=1)] * _TO_DECADES
-    if len(seen) < 2:
-        return Interval(np.nan, np.nan, np.nan)
-    value = float(np.sqrt(np.mean(seen.var(axis=0, ddof=1))))
-    freedom = degrees(seen)
-    tails = (1 + LEVEL) / 2, (1 - LEVEL) / 2
-    low, high = (float(value * np.sqrt(freedom / (2 * gammaincinv(freedom / 2, q)))) for q in tails)
-    return Interval(value, low, high)
+    return deviation(together[paths.alive[:, layer].reshape(-1, sequences).all(axis=1)] * _TO_DECADES)
 
 
-def degrees(values: Float[np.ndarray, "sample column"]) -> float:
-    """Return the degrees of freedom of a sample variance: Var(s^2) = sigma^4 (2 / (N - 1) + excess kurtosis / N).
+def deviation(values: Float[np.ndarray, "sample column"]) -> Interval:
+    """Return the standard deviation over samples, the root mean square of the columns', with its interval.
 
-    The excess is the sample's own, taken at least as 0: columns (inputs) are averaged and counted as one.
+    Bonett's interval of log s^2, for laws that need not be Gaussian: log(b s^2) +- 1.96 e, where
+
+        e = b sqrt((g - (N - 3)/N) / (N - 1)),   b = N / (N - 1.96),   g = N sum_i q_i^2 / (sum_i p_i)^2,
+
+    p_i is sample i's squared distance to the mean, averaged over the columns, and q_i that to a mean without the share
+    1/(2 sqrt(N - 4)) of the values at each end, which long tails move less: one column's g is its kurtosis. The rows
+    are what is independent, so columns that are nearly one count as one. Source: Bonett 2006, Approximate confidence
+    interval for standard deviation of nonnormal distributions (Computational Statistics and Data Analysis 50).
     """
     count = len(values)
-    centred = values - values.mean(axis=0)
-    squares = np.mean(centred**2, axis=0)
-    some = squares > 0
-    excess = float(np.mean(np.mean(centred**4, axis=0)[some] / squares[some] ** 2)) - 3 if some.any() else 0.0
-    return 2 / (2 / (count - 1) + max(excess, 0.0) / count)
+    if count < 2:
+        return Interval(np.nan, np.nan, np.nan)
+    squares = np.mean((values - values.mean(axis=0)) ** 2, axis=1)
+    value = float(np.sqrt(squares.sum() / (count - 1)))
+    if count < FEWEST or value == 0:
+        return Interval(value, value, value)
+    cut = int(count / (2 * np.sqrt(count - 4)))
+    centre = np.sort(values, axis=0)[cut : count - cut].mean(axis=0)
+    tails = np.mean((values - centre) ** 2, axis=1)
+    kurtosis = max(count * float(np.sum(tails**2)) / float(squares.sum()) ** 2, 1.0)  # less by rounding alone
+    normal = float(ndtri((1 + LEVEL) / 2))
+    balance = count / (count - normal)
+    error = balance * np.sqrt((kurtosis - (count - 3) / count) / (count - 1))
+    low, high = (float(value * np.sqrt(balance) * np.exp(side * normal * error / 2)) for side in (-1, 1))
+    return Interval(value, low, high)
