@@ -22,13 +22,14 @@ def mlp(width, depth, variance=2.0, activation=torch.nn.ReLU, n_in=24):
 
 
 class Block(torch.nn.Module):
-    def __init__(self, width, scale):
+    def __init__(self, width, scale, skip):
         super().__init__()
-        self.linear, self.scale = linear(width, width), scale
+        self.linear, self.scale, self.skip = linear(width, width), scale, skip
 
     def forward(self, z):
-        return z + self.scale * self.linear(torch.relu(z))
+        return self.skip * z + self.scale * self.linear(torch.relu(z))
 
 
-def residual(depth, scale, width=64):
-    return torch.nn.Sequential(linear(24, width, 1.0), *(Block(width, scale) for _ in range(depth)), linear(width, 10))
+def residual(depth, scale, width=64, skip=1.0):
+    blocks = (Block(width, scale, skip) for _ in range(depth))
+    return torch.nn.Sequential(linear(24, width, 1.0), *blocks, linear(width, 10))

@@ -11,26 +11,24 @@ import numpy as np
 from deeplim.architecture import MLP, ResNet
 from deeplim.checks import check_count, check_seed
 from deeplim.diagnosis.evidence import streams
-from deeplim.diagnosis.powers import check_sizes, fit_power
+from deeplim.diagnosis.powers import Power, check_sizes, fit_power
 from deeplim.errors import InputError
 from deeplim.specs import counted
-from deeplim.statistics import Estimate
 
 Stream = Callable[[Any], Sequence[str]]
-_ERRORS = 2.0
 _CERTAIN = 0.1
 _TOO_MUCH = 3.0
 
 
 @dataclass(frozen=True)
 class BranchExponent:
-    """What ``branch_exponent`` found: the alpha of branches that add depth^(-alpha), with its standard error.
+    """What ``branch_exponent`` found: the alpha of branches that add depth^(-alpha), with its 95% interval.
 
-    depths, scales: the depths and, at each, the geometric mean over initializations of |z_1 - z_0| / |z_0|, what the
-    first block adds to the stream. streams: the modules between which it was measured.
+    depths, scales: the depths and, at each, the geometric mean over initializations of |r| / |z_0|, what the first
+    block adds to the stream, z_1 = s z_0 + r. streams: the modules between which it was measured.
     """
 
-    alpha: Estimate
+    alpha: Power
     depths: tuple[int, ...]
     scales: tuple[float, ...]
     streams: tuple[tuple[str, str], ...]
@@ -38,7 +36,7 @@ class BranchExponent:
     @property
     def verdict(self) -> str:
         """What the exponent means for deep networks, in one sentence."""
-        low, high = self.alpha.value - _ERRORS * self.alpha.error, self.alpha.value + _ERRORS * self.alpha.error
+        low, high = self.alpha.low, self.alpha.high
         if high < 0.5 - _CERTAIN:
             return "below 1/2: the norm grows with the depth, without bound."
         if low > 0.5 + _CERTAIN:
@@ -53,7 +51,8 @@ class BranchExponent:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{scale:.3g} at {depth}" for depth, scale in zip(self.depths, self.scales, strict=True))
-        return f"alpha = {self.alpha.value:.3f} ± {self.alpha.error:.3f}, {self.verdict}\na block adds {sizes}"
+        alpha = f"alpha = {self.alpha.value:.3f} (95%: {self.alpha.low:.3f} to {self.alpha.high:.3f})"
+        return f"{alpha}, {self.verdict}\na block adds {sizes}"
 
 
 def branch_exponent(
@@ -65,11 +64,13 @@ def branch_exponent(
     seed: int = 0,
     stream: Stream | None = None,
 ) -> BranchExponent:
-    """Return the exponent alpha of a PyTorch model's residual branches, fitted over depths, with its standard error.
+    """Return the exponent alpha of a PyTorch model's residual branches, fitted over depths, with its 95% interval.
 
-    factory_of_depth(depth) returns a new model. What its first block adds, |z_1 - z_0| / |z_0|, is measured in
-    ``repeats`` initializations at each depth, and its logarithm fitted against that of the depth: there the stream and
-    the branch are as they were made, whether or not a norm grows or a normalization resets it later. stream(model)
+    factory_of_depth(depth) returns a new model. What its first block adds, |r| / |z_0| with z_1 = s z_0 + r and r
+    across z_0, is measured in ``repeats`` initializations at each depth, and its logarithm fitted against that of the
+    depth: there the stream and the branch are as they were made, whether or not a norm grows or a normalization resets
+    it later, and whatever factor s the skip has, as sqrt(1 - branch^2). The seeds are the same at every depth: blocks
+    that are then made alike differ by their scales alone, and the interval is wider than it must be. stream(model)
     names the modules that the stream z_0, z_1, ... leaves, in order; without it, they are those of the ResNet
     that is read off the model, else modules that are alike but for a number, as blocks.0 and blocks.1. Branches that
     are zero at initialization have no exponent. InputError where no stream is found or a block adds nothing.
@@ -79,7 +80,7 @@ def branch_exponent(
 
     sizes, repeats, seed = check_sizes("depths", depths), check_count("repeats", repeats), check_seed(seed)
     if repeats < 2:
-        raise InputError(f"repeats={repeats} was given; a standard error over initializations takes two or more.")
+        raise InputError(f"repeats={repeats} was given; an interval over initializations takes two or more.")
     logs, places = [], []
     for depth in sizes:
         factory = partial(factory_of_depth, depth)
@@ -93,15 +94,17 @@ def branch_exponent(
         logs.append(first_increment(factory, inputs, names[:2], repeats=repeats, seed=seed))
         places.append((names[0], names[1]))
         _check_increment(logs[-1], depth, places[-1])
-    slope = fit_power(sizes, logs)
     scales = tuple(float(np.exp(values.mean())) for values in logs)
-    return BranchExponent(Estimate(-slope.value, slope.error), tuple(sizes), scales, tuple(places))
+    return BranchExponent(-fit_power(sizes, logs), tuple(sizes), scales, tuple(places))
 
 
 def _check_increment(logs: np.ndarray, depth: int, place: tuple[str, str]) -> None:
     between = f"between {place[0]} and {place[1]} at depth {depth}"
     if np.isneginf(logs).any():
-        raise InputError(f"the block {between} adds nothing; branches that begin at zero have no exponent to measure.")
+        raise InputError(
+            f"the block {between} adds nothing to a multiple of its input; branches that begin at zero have no "
+            "exponent to measure."
+        )
     if np.median(logs) > np.log(_TOO_MUCH):
         raise InputError(
             f"what is added {between} is {np.exp(np.median(logs)):.3g} times what was there; name the modules that the "

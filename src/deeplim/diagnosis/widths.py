@@ -9,18 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from deeplim.checks import check_count, check_seed
-from deeplim.diagnosis.powers import check_sizes, fit_power
+from deeplim.diagnosis.powers import Power, check_sizes, fit_power
 from deeplim.diagnosis.thresholds import Thresholds
 from deeplim.errors import InputError
 from deeplim.modules import joined_modules
 from deeplim.paths import Paths
 from deeplim.specs import counted
-from deeplim.statistics import Estimate
 from deeplim.tables import text_table
 
 Verdict = Literal["O(1) in width", "grows with width", "shrinks with width", "undecided"]
 _DEFAULTS = Thresholds()
-_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Coordinates:
     """One module's outputs along a sweep of widths, after a number of steps.
 
     absolute, root_mean_square: the mean over initializations at each width. band: the standard deviation over
-    initializations of the natural log of the first, at each width. power: the p of absolute = width^p and its error;
-    rms_power that of the second. expected: the largest size of p that counts as O(1).
+    initializations of the natural log of the first, at each width. power: the p of absolute = width^p and its
+    interval; rms_power that of the second. expected: the largest size of p that counts as O(1).
     """
 
     module: str
@@ -38,8 +36,8 @@ class Coordinates:
     absolute: tuple[float, ...]
     root_mean_square: tuple[float, ...]
     band: tuple[float, ...]
-    power: Estimate
-    rms_power: Estimate
+    power: Power
+    rms_power: Power
     expected: float
     verdict: Verdict
 
@@ -67,11 +65,12 @@ class CoordinateCheck:
         lines = []
         for one in self.modules:
             sizes = [f"{a:.3g} ± {100 * b:.0f}%" for a, b in zip(one.absolute, one.band, strict=True)]
-            powers = [f"{p.value:+.2f} ± {p.error:.2f}" for p in (one.power, one.rms_power)]
+            powers = [f"{p.value:+.2f} ± {p.reach:.2f}" for p in (one.power, one.rms_power)]
             lines.append([str(one.step), one.module, *sizes, *powers, one.verdict])
         after = f" and after {'each of ' * (self.steps > 1)}{counted(self.steps, 'step')}" if self.steps else ""
         told = f"mean absolute coordinates at initialization{after}, {self.repeats} initializations"
-        return f"{told}\n{text_table(head, lines)}"
+        title = f"{told}; powers ± half their 95% intervals"
+        return f"{title}\n{text_table(head, lines)}"
 
 
 def coordinate_check(
@@ -89,11 +88,11 @@ def coordinate_check(
     """Return how the mean absolute coordinate of every module's output follows the width, and whether it is O(1).
 
     factory_of_width(width) returns a new model; ``repeats`` of them are made at each width, under seeds of their own,
-    and the power of the width is fitted with its standard error over them. Without ``step`` this is at initialization
+    and the power of the width is fitted with its 95% interval over them. Without ``step`` this is at initialization
     only. step(model) trains a model by one step, in place, with an optimizer and a loss of your own; with it the sizes
     after 0, 1, ..., ``steps`` steps are told, which is what shows whether learning rates transfer (Yang et al. 2022,
-    Tensor Programs V, appendix D.1). A verdict is "O(1) in width" when the power within two errors is below
-    ``thresholds.slope`` in size, "undecided" when its errors leave that open. InputError for sizes that are no widths.
+    Tensor Programs V, appendix D.1). A verdict is "O(1) in width" when the whole interval is below
+    ``thresholds.slope`` in size, "undecided" when it leaves that open. InputError for sizes that are no widths.
     """
     sizes, repeats, seed = check_sizes("widths", widths), check_count("repeats", repeats), check_seed(seed)
     if repeats < 2:
@@ -189,12 +188,11 @@ def _log_mean(logs: np.ndarray) -> np.ndarray:
         return np.asarray(np.logaddexp.reduce(logs, axis=1) - np.log(logs.shape[1]))
 
 
-def _verdict(power: Estimate, allowed: float) -> Verdict:
+def _verdict(power: Power, allowed: float) -> Verdict:
     if not np.isfinite(power.value):
         return "undecided"
-    low, high = power.value - _ERRORS * power.error, power.value + _ERRORS * power.error
-    if -allowed <= low and high <= allowed:
+    if -allowed <= power.low and power.high <= allowed:
         return "O(1) in width"
-    if low > allowed:
+    if power.low > allowed:
         return "grows with width"
-    return "shrinks with width" if high < -allowed else "undecided"
+    return "shrinks with width" if power.high < -allowed else "undecided"

@@ -17,10 +17,12 @@ from deeplim.probe.torch_inputs import read_arguments
 def first_increment(
     factory: Any, inputs: Any, stream: Sequence[str], *, repeats: int, seed: int, most: int = 64
 ) -> Float[np.ndarray, " sample"]:
-    """Return log(|z_1 - z_0| / |z_0|) of each network, z_0 and z_1 what leaves the first two modules of ``stream``.
+    """Return log(|r| / |z_0|) of each network, z_0 and z_1 what leaves the first two modules of ``stream``.
 
-    Over all inputs together, in double precision; minus infinity where the block adds nothing. InputError when the
-    modules do not run, or when what leaves them differs in shape.
+    r = z_1 - s z_0 with s = <z_0, z_1> / <z_0, z_0>, the part of z_1 that no multiple of z_0 makes: what the block
+    adds, by whatever factor its skip keeps z_0. Over all inputs together, in double precision; minus infinity where r
+    is no more than the rounding of the model's own floats. InputError when the modules do not run, or when what leaves
+    them differs in shape.
     """
     arguments = read_arguments(inputs, most)
     found = np.empty(repeats)
@@ -29,7 +31,7 @@ def first_increment(
 
         def take(output: Output, taken: dict[str, torch.Tensor] = taken) -> bool:
             if output.name in stream and output.tensor is not None:
-                taken.setdefault(output.name, output.tensor.detach().double().clone())
+                taken.setdefault(output.name, output.tensor.detach().clone())
             return True
 
         with seeded(seed, repeat, FORWARD), torch.no_grad(), kept_as_it_was(network):
@@ -41,6 +43,17 @@ def first_increment(
         if before.shape != after.shape:
             shapes = f"{tuple(before.shape)} and {tuple(after.shape)}"
             raise InputError(f"{stream[0]} and {stream[1]} give {shapes}; name modules of one stream, by stream=.")
-        added, there = float((after - before).norm()), float(before.norm())
-        found[repeat] = np.log(added / there) if added > 0 and there > 0 else -np.inf
+        found[repeat] = _log_added(before, after)
     return found
+
+
+def _log_added(before: torch.Tensor, after: torch.Tensor) -> float:
+    rounding = torch.finfo(after.dtype).eps
+    before, after = before.double().flatten(), after.double().flatten()
+    square = float(before @ before)
+    if square == 0:
+        return -np.inf
+    kept = float(before @ after) / square
+    added = float((after - kept * before).norm()) / np.sqrt(square)
+    # a skip of its own factor rounds to within half an eps, and so does each sum
+    return float(np.log(added)) if added > rounding * max(1.0, abs(kept)) else -np.inf
