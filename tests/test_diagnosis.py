@@ -66,7 +66,7 @@ def test_one_of_a_kind_is_told_in_the_singular():
     network = dl.MLP(width=8, depth=1, weight_variance=1e4)
     found = str(dl.diagnose(network, INPUTS, networks=1))
     assert found.startswith(f"{network}: unhealthy (1 initialization, 2 inputs)\n")
-    assert "changes it by +3.70 decades over 1 layer." in found
+    assert "by +3.70 decades over 1 layer" in found
     assert "(2 initializations, 1 input)" in str(dl.diagnose(network, np.ones((1, 4)), networks=2))
     block = dl.ResNet(width=64, depth=1, branch=100)
     assert " decades over 1 block with branches of scale 100, " in str(dl.diagnose(block, INPUTS, networks=9))
@@ -197,7 +197,8 @@ def test_smooth_activations_are_held_to_the_edge_of_chaos():
     assert at_edge.named("weight-variance") is None  # tanh's edge without biases is (1, 0)
     ordered = dl.diagnose(dl.MLP(width=100, depth=60, activation=tanh, weight_variance=0.5), INPUTS, networks=200)
     finding = ordered.named("weight-variance")
-    assert finding.numbers["decades"] == pytest.approx(60 * log10(0.5), rel=1e-3)  # q* = 0, so chi_1 = sigma_w^2
+    # q* = 0, so chi_1 = sigma_w^2 once norms have died; before, E phi'^2 < 1 takes more
+    assert 60 * log10(0.5) - 1 < finding.numbers["decades"] < 60 * log10(0.5) - 0.1
     assert finding.numbers["factor"] == pytest.approx(sqrt(2))
     assert finding.severity == "unhealthy"
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deeplim.architecture import ResNet
+from deeplim.architecture import NORM_PRESERVING, ResNet
+from deeplim.diagnosis.criticality import norm_decades
 from deeplim.diagnosis.estimates import median
 from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding
@@ -78,27 +79,56 @@ def _largest_change(seen: Evidence) -> float:
 
 
 def branch_explodes(seen: Evidence) -> Iterator[Finding]:
-    """Residual branches too large for the depth: the norm is multiplied at every block."""
+    """Residual branches too large for the depth: the norm grows at every block."""
     network = seen.network
     if not isinstance(network, ResNet) or network.normalization != "none":
         return
-    ratio = network.skip_scale**2 + network.branch_scale**2 * network.gain_ratio
-    growth = network.depth * np.log10(ratio)
+    growth = norm_decades(network, 10 ** seen.norm_at(0).value)
     limits = seen.thresholds
-    if growth <= limits.norm_warning:
+    if growth is None or growth <= limits.norm_warning:
         return
-    alpha = network.branch_exponent
-    which = f"a/depth^{alpha:g} with an exponent below 1/2" if 0 < alpha < 0.5 else "the same at every depth"
     reach = seen.norm_at(seen.end).value - seen.norm_at(0).value
     yield Finding(
         name="branch-explodes",
         severity="unhealthy" if growth > limits.norm_unhealthy else "warning",
         measured=f"the median mean square changes by {signed(reach)} decades over {counted(network.depth, 'block')} "
-        f"with branches of scale {network.branch_scale:.3g}, {which}.",
-        predicted=f"{signed(growth)} decades: a factor skip^2 + branch^2 sigma_w^2/c = {ratio:.4g} "
-        "a block at infinite width.",
-        remedy=f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}, which gives +0.43 decades at any "
-        "depth; or the skip by sqrt(1 - branch^2), which gives none.",
+        f"with branches of scale {network.branch_scale:.3g}, {_kind(network)}.",
+        predicted=f"{signed(growth)} decades at infinite width{_a_block(network)}.",
+        remedy=_smaller(seen, network),
         where=seen.layers[seen.end],
-        numbers=finite(decades=reach, decades_predicted=float(growth), branch=network.branch_scale),
+        numbers=finite(decades=reach, decades_predicted=growth, branch=network.branch_scale),
     )
+
+
+def _kind(network: ResNet) -> str:
+    alpha = network.branch_exponent
+    if alpha == 0:
+        return "the same at every depth"
+    return f"a/depth^{alpha:g}" + (" with an exponent below 1/2" if alpha < 0.5 else "")
+
+
+def _a_block(network: ResNet) -> str:
+    if not network.homogeneous or network.bias_variance > 0:
+        return ", layer by layer"
+    ratio = network.skip_scale**2 + network.branch_scale**2 * network.gain_ratio
+    return f": a factor skip^2 + branch^2 sigma_w^2/c = {ratio:.4g} a block"
+
+
+def _smaller(seen: Evidence, network: ResNet) -> str:
+    """The remedies, and what each makes of norms at infinite width."""
+    critical = network.model_copy(update={"weight_variance": None, "bias_variance": 0.0, "skip": 1.0})
+    scaled = critical.model_copy(update={"branch": "1/sqrt(depth)"})
+    beside = "" if network.skip == 1 else " beside a skip of 1"
+    told = f"scale each branch by 1/sqrt(depth) = {network.depth**-0.5:.3g}{beside}{_gives(seen, scaled)}"
+    if network.branch_scale < 1:
+        kept = critical.model_copy(update={"branch": network.branch, "skip": NORM_PRESERVING})
+        told += f"; or the skip by sqrt(1 - branch^2){_gives(seen, kept)}"
+    if network.critical:
+        return told + "."
+    both = "both " if network.branch_scale < 1 else ""
+    return f"{told}; {both}with weights of variance {network.critical_gain:.4g}/fan_in and biases of zero."
+
+
+def _gives(seen: Evidence, network: ResNet) -> str:
+    change = norm_decades(network, 10 ** seen.norm_at(0).value)
+    return "" if change is None else f", which gives {signed(change)} decades"

@@ -1,9 +1,11 @@
-"""Where a network stands between order and chaos: chi_1."""
+"""What a network does at infinite width: where it stands between order and chaos, its gradients and its norms."""
 
 import numpy as np
 
 from deeplim.architecture import MLP, Network, ResNet
-from deeplim.errors import LimitError
+from deeplim.errors import DeeplimError, LimitError
+from deeplim.inputs import gram
+from deeplim.limits.infinite_width import InfiniteWidth
 from deeplim.mean_field import edge_of_chaos, fixed_point, neighbour_growths
 
 
@@ -48,3 +50,24 @@ def gradient_decades(network: Network, norm: float, first: int, last: int) -> fl
     except LimitError:
         return None
     return float(np.log10(growths).sum()) if (growths > 0).all() and np.isfinite(growths).all() else None
+
+
+def norm_decades(network: Network, norm: float) -> float | None:
+    """Return by how many decades a mean square begun at ``norm`` changes over the network's layers at infinite width.
+
+    None where it leaves every float. With two slopes and no biases it is (sigma_w^2/c)^depth, in a ResNet
+    (skip^2 + branch^2 sigma_w^2/c)^depth; biases add to it, and other activations saturate or bend.
+    """
+    if network.homogeneous and network.bias_variance == 0 and network.normalization == "none":
+        each = network.gain_ratio
+        if isinstance(network, ResNet):
+            each = network.skip_scale**2 + network.branch_scale**2 * each
+        return network.depth * float(np.log10(each))
+    try:
+        given = gram(np.sqrt([[norm]]))
+        change = InfiniteWidth(network).sample(given, samples=1, layers=[network.depth]).log_norm[0, 0, 0] - np.log(
+            norm
+        )
+    except DeeplimError:
+        return None
+    return float(change / np.log(10))
