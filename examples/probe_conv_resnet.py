@@ -72,7 +72,7 @@ def stream(name: str, module: torch.nn.Module) -> bool:
 
 
 def main() -> None:
-    """Probe the three networks forward and backward; print what was found and write a figure of each."""
+    """Probe the three networks forward and backward; print what was found, keep it, and write a figure of each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="4 blocks, three networks")
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER")
@@ -80,19 +80,22 @@ def main() -> None:
     depth, repeats = (4, 3) if given.quick else (32, 32)
     given.output.mkdir(parents=True, exist_ok=True)
     x = images()
-    print(f"{depth} blocks, {repeats} networks, from the first convolution to the last block, means over networks")
+    lines = [f"{depth} blocks, {repeats} networks, from the first convolution to the last block, means over networks"]
     for kind in KINDS:
         options = {"repeats": repeats, "seed": 1, "modules": stream}
         paths = record(lambda kind=kind: Network(kind, depth), x, **options)
         back = record_gradients(lambda kind=kind: Network(kind, depth), x, **options)
         rho = (1 - np.exp(paths.log_gap[:, 1:])).mean(axis=(0, 2))
         size, slope = (p.log_norm[:, 1:].mean(axis=(0, 2)) / np.log(10) for p in (paths, back))
-        print(
+        lines.append(
             f"{kind:>10}: rho {rho[0]:.3f} to {rho[-1]:.3f}; mean square times 10^{size[-1] - size[0]:.2f}; "
             f"gradients', last to first, times 10^{slope[0] - slope[-1]:.2f}"
         )
         title = f"Convolutional residual network, {kind}: {depth} blocks, {repeats} networks, 10 digits"
         save(layer_figure(paths, gradients=back, title=title), given.output / f"conv_resnet_{kind}.svg")
+    text = "\n".join(lines)
+    print(text)
+    (given.output / "probe_conv_resnet.txt").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

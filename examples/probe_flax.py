@@ -112,7 +112,7 @@ def predicted(network: dl.MLP, x: np.ndarray) -> Paths:
 
 
 def main() -> None:
-    """Probe both models, unshaped and shaped, over what was predicted; print the ends and write four figures."""
+    """Probe both, unshaped and shaped, over what was predicted; print the ends, keep them, and write four figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="6 layers, four networks")
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER")
@@ -122,6 +122,7 @@ def main() -> None:
     x = np.random.default_rng(0).standard_normal((2, WIDTH))
     relu = dl.MLP(width=WIDTH, depth=depth)
     shaped = dl.MLP(width=WIDTH, depth=depth, activation=dl.ShapedReLU(c_plus=0, c_minus=-1))
+    lines = []
     for kind, network in {"relu": relu, "shaped": shaped}.items():
         function, expected = activation(network), predicted(network, x)
         activations = {"repeats": repeats, "modules": lambda name, module: "Activation" in type(module).__name__}
@@ -130,13 +131,17 @@ def main() -> None:
             "linen": record(linen_model, x, initialize=drawn(network), **activations),
             "nnx": record(made(network), x, **activations),
         }
-        print(f"{network}: 1 - correlation of two inputs at the end, median and 5-95%")
+        start = 1 - np.exp(expected.log_gap[0, 0, 0])
+        lines.append(f"{network}, inputs at correlation {start:.3f}: 1 - correlation at the end, median and 5-95%")
         for name, paths in ({"exact": expected} | found).items():
             low, middle, high = np.exp(np.quantile(paths.log_gap[paths.alive[:, -1], -1, 0], [0.05, 0.5, 0.95]))
-            print(f"{name:>6}: {middle:.4f} ({low:.4f} to {high:.4f}), {paths.samples} networks")
+            lines.append(f"{name:>6}: {middle:.4f} ({low:.4f} to {high:.4f}), {paths.samples} networks")
         for name, paths in found.items():
             title = f"{name}: {network}, {repeats} networks"
             save(layer_figure(paths, predicted=expected, title=title), given.output / f"flax_{name}_{kind}.svg")
+    text = "\n".join(lines)
+    print(text)
+    (given.output / "probe_flax.txt").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def along(paths: Paths) -> list[str]:
 
 
 def main() -> None:
-    """Probe by token, by sequence, and backwards; print what was found and write two figures."""
+    """Probe by token, by sequence, and backwards; print what was found, keep it, and write two figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="a small model, three times")
     parser.add_argument("--output", type=Path, default=Path(), metavar="FOLDER")
@@ -72,13 +72,13 @@ def main() -> None:
     by_token = record(model, tokens, per="token", **options)
     backwards = record_gradients(model, tokens, per="token", **options)
     by_sequence = record(model, tokens, **options)
-    print(f"{TOKENS} tokens of a sequence, {by_token.samples} samples: {repeats} networks and 4 sequences")
-    print("\n".join(along(by_token)))
-    print("gradients")
-    print("\n".join(along(backwards)))
-    print(f"4 sequences, {by_sequence.samples} networks")
-    print("\n".join(along(by_sequence)))
+    lines = [f"{TOKENS} tokens of a sequence, {by_token.samples} samples: {repeats} networks and 4 sequences"]
+    lines += [*along(by_token), "gradients", *along(backwards)]
+    lines += [f"4 sequences, {by_sequence.samples} networks", *along(by_sequence)]
+    text = "\n".join(lines)
+    print(text)
     given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "probe_gpt2.txt").write_text(text + "\n", encoding="utf-8")
     title = f"Random GPT-2, its residual stream by token: {repeats} networks, 4 sequences"
     save(layer_figure(by_token, gradients=backwards, title=title), given.output / "gpt2_tokens.svg")
     title = f"Random GPT-2, its residual stream by sequence: {repeats} networks"

@@ -1,4 +1,4 @@
-"""The examples that probe real models run, print numbers and draw the figures that the docs show."""
+"""The examples that probe real models run, and write the numbers and figures that the docs show."""
 
 import re
 import runpy
@@ -16,14 +16,28 @@ FIGURED = {
 }
 
 
+def form(text: str) -> set[str]:
+    """The kinds of lines that a text has, whatever their numbers."""
+    return {re.sub(r"-?\d+(\.\d+)?", "#", " ".join(line.split())) for line in text.splitlines()}
+
+
+def test_form_tells_lines_apart():
+    assert form("  h.1  rho 0.5 ± 0.1\n h.12  rho  -0.25 ± 0.01") == {"h.# rho # ± #"} != form("h.1 0.5 ± 0.1")
+
+
 @pytest.mark.parametrize("name", FIGURED)
 def test_examples_run_and_draw(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(sys, "argv", [name, "--quick", "--output", str(tmp_path)])
     runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
-    assert sorted(path.name for path in tmp_path.iterdir()) == FIGURED[name]
-    assert len(re.findall(r"\d\.\d{2}", capsys.readouterr().out)) > 6
+    told = Path(name).with_suffix(".txt").name
+    assert {path.name for path in tmp_path.iterdir()} == {*FIGURED[name], told}
+    text = (tmp_path / told).read_text(encoding="utf-8")
+    assert text == capsys.readouterr().out
+    assert len(re.findall(r"\d\.\d{2}", text)) > 6
+    # What is kept for the docs was printed by the example as it is now.
+    assert form(text) == form((FIGURES / told).read_text(encoding="utf-8"))
     for figure in FIGURED[name]:
         drawn = (tmp_path / figure).read_text()
         # The figure in the docs has the same panels and the same kind of title.
