@@ -59,3 +59,101 @@ def test_branches_that_begin_at_zero_are_refused_beside_any_skip(skip, dtype):
         return residual(depth, 0.0, skip=skip).to(dtype)
 
     assert "adds nothing" in refused_as_input(lambda: branch_exponent(make, X, depths=[2, 4], repeats=2))
+
+
+class Loop(torch.nn.Module):
+    """Residual blocks in a loop of the model's own forward: branches are modules, the sums none."""
+
+    def __init__(self, depth, scale, add, width=48):
+        super().__init__()
+        self.stem, self.head, self.shared = torch.nn.Linear(24, width), torch.nn.Linear(width, 4), torch.nn.GELU()
+        self.blocks = torch.nn.ModuleList(branch(width) for _ in range(depth))
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(width) for _ in range(depth))
+        self.scale, self.step = scale, add
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block, norm in zip(self.blocks, self.norms, strict=True):
+            x = self.step(x, block, norm, self.scale, self.shared)
+        return self.head(x)
+
+
+def branch(width):
+    return torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.GELU(), torch.nn.Linear(width, width))
+
+
+def in_place(x, block, norm, scale, shared):
+    x = x.clone()
+    x += scale * block(norm(x))
+    return x
+
+
+LOOPS = {
+    "plain": lambda x, block, norm, scale, shared: x + scale * block(x),
+    "normalized before": lambda x, block, norm, scale, shared: x + scale * block(norm(x)),
+    "branch first": lambda x, block, norm, scale, shared: scale * block(norm(x)) + x,
+    "one activation for all": lambda x, block, norm, scale, shared: x + scale * block(shared(x)),
+    "activation after the branch": lambda x, block, norm, scale, shared: x + scale * torch.tanh(block(x)),
+    "two branches of one state": lambda x, block, norm, scale, shared: x + scale * block(x) + scale * shared(x),
+    "a skip of its own": lambda x, block, norm, scale, shared: 0.8 * x + scale * block(x),
+    "in place": in_place,
+}
+
+
+CASES = [(kind, 0.5) for kind in LOOPS] + [(kind, alpha) for kind in list(LOOPS)[:2] for alpha in (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(("kind", "alpha"), CASES)
+def test_a_loop_in_the_model_s_own_forward_has_the_exponent_of_its_branches(kind, alpha):
+    found = branch_exponent(lambda depth: Loop(depth, depth**-alpha, LOOPS[kind]), X, depths=(4, 8, 16), repeats=2)
+    # the first branch is the same at every depth but for its scale
+    assert found.alpha.value == pytest.approx(alpha, abs=1e-3)
+    assert found.streams == (("stem", "add"),) * 3
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_a_normalization_after_the_sums_of_a_loop_is_in_the_stream(alpha):
+    def make(depth):
+        return Loop(depth, depth**-alpha, lambda x, block, norm, scale, shared: norm(x + scale * block(x)))
+
+    found = branch_exponent(make, X, depths=DEPTHS, repeats=4)
+    assert found.streams == (("norms.0", "norms.1"),) * 4
+    assert found.alpha.low < alpha < found.alpha.high
+
+
+def test_the_first_linears_of_two_branches_would_tell_nothing():
+    # the control: what leaves them is of one size whatever the scale of the branches
+    def make(depth):
+        return Loop(depth, 1 / depth, LOOPS["normalized before"])
+
+    found = branch_exponent(make, X, depths=DEPTHS, repeats=2, stream=lambda model: ["blocks.0.0", "blocks.1.0"])
+    assert abs(found.alpha.value) < 0.1
+
+
+def test_blocks_in_modules_are_the_stream_whatever_stands_before_and_after_them():
+    def make(depth):
+        blocks = residual(depth, depth**-0.5, width=24)[1:-1]
+        ends = [torch.nn.Sequential(*(torch.nn.Linear(24, 24), torch.nn.ReLU()) * 2) for _ in range(2)]
+        return torch.nn.Sequential(ends[0], *blocks, torch.nn.LayerNorm(24), ends[1])
+
+    assert branch_exponent(make, X, depths=(2, 4), repeats=2).streams == (("1", "2"),) * 2
+
+
+def test_where_no_stream_is_found_modules_are_to_be_named():
+    def convolutions(depth):
+        return torch.nn.Sequential(*(torch.nn.Conv1d(1, 1, 3, padding=1) for _ in range(depth)))
+
+    told = refused_as_input(lambda: branch_exponent(convolutions, X[:, None], depths=[2, 4], repeats=2))
+    assert "no sums of a signal" in told
+    assert "by stream=" in told
+
+
+def test_what_cannot_be_followed_is_to_be_named():
+    class Numpy(Loop):
+        def forward(self, x):
+            return torch.from_numpy(super().forward(x).detach().numpy().copy())
+
+    told = refused_as_input(
+        lambda: branch_exponent(lambda depth: Numpy(depth, 1.0, LOOPS["plain"]), X, depths=[2, 4], repeats=2)
+    )
+    assert "can be followed; name the modules of the stream, by stream=" in told

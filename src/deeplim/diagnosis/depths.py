@@ -1,6 +1,5 @@
 """The exponent of a residual branch: by which power of the depth a model scales what its blocks add."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -71,9 +70,10 @@ def branch_exponent(
     depth: there the stream and the branch are as they were made, whether or not a norm grows or a normalization resets
     it later, and whatever factor s the skip has, as sqrt(1 - branch^2). The seeds are the same at every depth: blocks
     that are then made alike differ by their scales alone, and the interval is wider than it must be. stream(model)
-    names the modules that the stream z_0, z_1, ... leaves, in order; without it, they are those of the ResNet
-    that is read off the model, else modules that are alike but for a number, as blocks.0 and blocks.1. Branches that
-    are zero at initialization have no exponent. InputError where no stream is found or a block adds nothing.
+    names the modules that the stream z_0, z_1, ... leaves, in order; without it, the model's sums are followed back
+    from its output, and they are modules of its stream that are alike but for a number, as blocks.0 and blocks.1, else
+    the sums themselves, under the names that ``deeplim.probe.observable`` gives those in code. Branches that are zero
+    at initialization have no exponent. InputError where no stream is found or a block adds nothing.
     """
     from deeplim.probe.factories import build, seeded
     from deeplim.probe.torch_increments import first_increment
@@ -91,11 +91,21 @@ def branch_exponent(
             raise InputError(
                 f"at depth {depth} the stream leaves {counted(len(names), 'module')}; name two or more, by stream=."
             )
-        logs.append(first_increment(factory, inputs, names[:2], repeats=repeats, seed=seed))
+        shown = factory if stream is not None else _showing(names[:2], factory, model, inputs)
+        logs.append(first_increment(shown, inputs, names[:2], repeats=repeats, seed=seed))
         places.append((names[0], names[1]))
         _check_increment(logs[-1], depth, places[-1])
     scales = tuple(float(np.exp(values.mean())) for values in logs)
     return BranchExponent(-fit_power(sizes, logs), tuple(sizes), scales, tuple(places))
+
+
+def _showing(names: Sequence[str], factory: Callable[[], Any], model: Any, inputs: Any) -> Callable[[], Any]:
+    """A factory of models that have modules of these names: ``factory`` itself where the model it makes has them."""
+    from deeplim.probe.torch_points import observable
+
+    own = {name for name, _ in model.named_modules()}
+    has_all = all(name.partition("#")[0] in own for name in names)
+    return factory if has_all else observable(factory, inputs=inputs)
 
 
 def _check_increment(logs: np.ndarray, depth: int, place: tuple[str, str]) -> None:
@@ -113,9 +123,9 @@ def _check_increment(logs: np.ndarray, depth: int, place: tuple[str, str]) -> No
 
 
 def _stream(model: Any, inputs: Any) -> list[str]:
-    """The modules of the stream, by the architecture that is read or by names that are alike."""
+    """What leaves the stream, by the architecture that is read, by blocks that are alike, or by the sums themselves."""
     from deeplim.probe.reading import read_architecture
-    from deeplim.probe.record import record
+    from deeplim.probe.torch_streams import residual_stream
 
     reading = read_architecture(model, inputs=inputs)
     if isinstance(reading.network, MLP):
@@ -124,13 +134,16 @@ def _stream(model: Any, inputs: Any) -> list[str]:
         named = [state.modules[0] for state in reading.states if state.modules]
         if len(named) > 1 and all(factor == 1 for _, factor in named[:2]):
             return [name for name, _ in named]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # only the names count here
-        recorded = record(model, inputs, repeats=1)
-    names = recorded.layer_names or ()
+    found = residual_stream(model, inputs)
+    names = found.modules
     blocks = [part for part in streams(names) if len(part) > 1]
-    if not blocks:
-        raise InputError("no modules alike but for a number run in the model; name those of the stream, by stream=.")
-    # the outermost modules that repeat are whole blocks: what is inside one has a longer name
-    outermost = min(blocks, key=lambda part: (names[part[0]].count("."), -len(part)))
-    return [names[at] for at in outermost]
+    if blocks:
+        # the outermost modules that repeat are whole blocks: what is inside one has a longer name
+        outermost = min(blocks, key=lambda part: (names[part[0]].count("."), -len(part)))
+        return [names[at] for at in outermost]
+    if len(found.states) < 2:
+        raise InputError(
+            "no sums of a signal and what is computed from it were found along the model; name the modules that its "
+            "residual stream leaves, by stream=."
+        )
+    return list(found.states)

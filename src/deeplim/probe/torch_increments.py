@@ -1,5 +1,6 @@
 """How much the first block of a residual stream adds to it, in PyTorch models."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,23 +20,26 @@ def first_increment(
 ) -> Float[np.ndarray, " sample"]:
     """Return log(|r| / |z_0|) of each network, z_0 and z_1 what leaves the first two modules of ``stream``.
 
-    r = z_1 - s z_0 with s = <z_0, z_1> / <z_0, z_0>, the part of z_1 that no multiple of z_0 makes: what the block
-    adds, by whatever factor its skip keeps z_0. Over all inputs together, in double precision; minus infinity where r
-    is no more than the rounding of the model's own floats. InputError when the modules do not run, or when what leaves
-    them differs in shape.
+    name#2 is the second run of a module. r = z_1 - s z_0 with s = <z_0, z_1> / <z_0, z_0>, the part of z_1 that no
+    multiple of z_0 makes: what the block adds, by whatever factor its skip keeps z_0. Over all inputs together, in
+    double precision; minus infinity where r is no more than the rounding of the model's own floats. InputError when the
+    modules do not run, or when what leaves them differs in shape.
     """
     arguments = read_arguments(inputs, most)
     found = np.empty(repeats)
     for repeat, network in networks(factory, repeats, seed, None):
         taken: dict[str, torch.Tensor] = {}
+        runs: Counter[str] = Counter()
 
-        def take(output: Output, taken: dict[str, torch.Tensor] = taken) -> bool:
-            if output.name in stream and output.tensor is not None:
-                taken.setdefault(output.name, output.tensor.detach().clone())
+        def take(output: Output, taken: dict[str, torch.Tensor] = taken, runs: Counter[str] = runs) -> bool:
+            runs[output.name] += 1
+            name = output.name if runs[output.name] == 1 else f"{output.name}#{runs[output.name]}"
+            if name in stream and output.tensor is not None:
+                taken.setdefault(name, output.tensor.detach().clone())
             return True
 
         with seeded(seed, repeat, FORWARD), torch.no_grad(), kept_as_it_was(network):
-            Recorder(network, list(stream), take).run(network, arguments.moved(network))
+            Recorder(network, [name.partition("#")[0] for name in stream], take).run(network, arguments.moved(network))
         missing = [name for name in stream[:2] if name not in taken]
         if missing:
             raise InputError(f"the module {missing[0]} did not run; name modules of the stream that run, by stream=.")
