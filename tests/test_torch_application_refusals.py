@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import deeplim as dl
 from deeplim.errors import DeeplimError, SpecError
-from deeplim.torch import apply_, edits
+from deeplim.torch import apply_, edits, shape_
 
 
 @pytest.mark.parametrize("cause", ["replacement", "drawing", "check"])
@@ -88,6 +88,11 @@ def without_biases() -> nn.Module:
     return mlp(bias=False)
 
 
+def in_inference_mode() -> nn.Module:
+    with torch.inference_mode():
+        return mlp()
+
+
 def quantized() -> nn.Module:
     model = mlp()
     model[4].__class__ = type("Linear", (nn.Linear,), {"__module__": "torch.ao.nn.quantized.modules.linear"})
@@ -103,6 +108,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
     "no network of deeplim's": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), as_mlp(), "convolution"),
     "lazy": (lazy, as_mlp(activation=SHAPED), "has no shape yet"),
     "meta": (lambda: mlp(device="meta"), as_mlp(activation=SHAPED), "meta device"),
+    "inference mode": (in_inference_mode, as_mlp(activation=SHAPED), "weight was made under torch.inference_mode()"),
     "frozen": (frozen, as_mlp(activation=SHAPED), "6.weight is frozen"),
     "tied": (tied_head, dl.MLP(width=6, depth=DEPTH, activation=SHAPED), "share one weight matrix"),
     "computed weights": (weight_normed, as_mlp(activation=SHAPED), "computed from other parameters"),
@@ -120,6 +126,13 @@ def test_refusals_are_sentences_and_change_nothing(make: Callable[[], nn.Module]
     model = made(make)
     before = state_of(model)
     assert words in refusal(lambda: apply_(model, network, seed=0), DeeplimError)
+    assert_unchanged(model, before)
+
+
+def test_models_made_in_inference_mode_are_not_shaped_either():
+    model = in_inference_mode()
+    before = state_of(model)
+    assert "inference_mode" in refused_as_input(lambda: shape_(model, dl.Target(correlation=0.5), seed=0))
     assert_unchanged(model, before)
 
 

@@ -141,6 +141,10 @@ def _refuse_unready(model: nn.Module) -> None:
             raise InputError(
                 f"{name} is on the meta device, without numbers; give it some, model.to_empty(device=...)."
             )
+        if parameter.is_inference():
+            raise InputError(
+                f"{name} was made under torch.inference_mode() and cannot be changed outside; make the model without."
+            )
     for name, module in model.named_modules():
         if "quantized" in type(module).__module__:
             raise InputError(f"{name} is quantized ({type(module).__name__}); shape the model before it is quantized.")
