@@ -13,7 +13,7 @@ from scipy.special import digamma, polygamma
 from scipy.stats import binom, norm
 
 import deeplim as dl
-from deeplim.diagnosis import Diagnosis, Finding, Thresholds, UnhealthyNetwork
+from deeplim.diagnosis import Diagnosis, Finding, Thresholds, UnhealthyNetwork, coordinate_check
 from deeplim.diagnosis.estimates import median, spread
 from deeplim.diagnosis.evidence import Evidence, change_along, streams
 from deeplim.diagnosis.laws import deviations, normal_scores
@@ -245,6 +245,16 @@ def test_thresholds_refuse_what_they_cannot_be():
     assert "finite number above 0" in refused_as_input(lambda: Thresholds(aligned_gap=float("nan")))
     assert "at most 1" in refused_as_input(lambda: Thresholds(false_alarm=2))
     assert "must not be below" in refused_as_input(lambda: Thresholds(norm_warning=4))
+
+
+@pytest.mark.parametrize("given", [3, {"aligned_gap": 0.001}, None])
+def test_what_are_no_thresholds_is_refused(given):
+    for refused in (
+        lambda: dl.diagnose(DEEP, INPUTS, thresholds=given),
+        lambda: coordinate_check(lambda width: None, INPUTS, widths=[8, 16], thresholds=given),
+    ):
+        told = refused_as_input(refused)
+        assert told.startswith(f"thresholds={given} was given; give deeplim.diagnosis.Thresholds(aligned_gap=0.001)")
 
 
 def test_a_diagnosis_is_json_and_its_findings_come_back():

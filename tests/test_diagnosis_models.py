@@ -210,6 +210,23 @@ def test_steps_of_training_are_the_users_and_show_what_initialization_does_not()
     assert after.verdict == "grows with width"  # standard parametrization: the update of the readout is of order width
     assert "at initialization and after 1 step, " in str(found)
     assert "step= and steps=" in refused_as_input(lambda: coordinate_check(scaled(0), X, widths=widths, step=step))
+    for steps in (-1, "one", 1.5, True):
+        assert "a whole number" in refused_as_input(
+            lambda steps=steps: coordinate_check(scaled(0), X, widths=widths, step=step, steps=steps)
+        )
+    for untold in (3, "sgd"):
+        assert f"step={untold!r} was given; give a function" in refused_as_input(
+            lambda untold=untold: coordinate_check(scaled(0), X, widths=widths, step=untold, steps=1)
+        )
+
+
+def test_a_step_that_raises_is_told_with_its_width():
+    def step(model):
+        if model[0].out_features == 32:
+            raise KeyError("no labels")
+
+    told = refused_as_input(lambda: coordinate_check(scaled(0), X, widths=[16, 32, 64], repeats=2, step=step, steps=1))
+    assert "failed at width 32 (KeyError: 'no labels')" in told
     assert "two or more different" in refused_as_input(lambda: coordinate_check(scaled(0), X, widths=[8]))
 
 

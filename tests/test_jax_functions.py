@@ -144,6 +144,8 @@ def test_whole_numbers_become_floats_and_complex_ones_are_refused():
         (lambda: shaped(partial(jax.nn.leaky_relu, negative_slope=0.1), 2.0), "is not smooth at 0"),
         (lambda: shaped(jnp.cos, 2.0), "cos has derivative 0 at 0"),
         (lambda: transformed("tan"), "the function 'tan' is not known"),
+        (lambda: activation(3), "^3 was given for a network; give a dl.MLP or dl.ResNet"),
+        (lambda: activation("tanh"), "^'tanh' was given for a network"),
         (
             lambda: activation(dl.MLP(width=9, depth=3, activation=dl.Elementwise(function="numpy:arctan"))),
             "which JAX cannot trace; write it with jax.numpy",

@@ -136,6 +136,22 @@ def test_what_is_no_network_is_refused():
         initialize(everything(), "relu", KEY)
 
 
+@pytest.mark.parametrize("key", [3, None, "0", 0.5, jax.random.split(KEY, 3)])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(InputError, match=re.escape("was given; give one JAX random key, such as jax.random.key(0).")):
+        initialize(everything(), NETWORK, key)
+
+
+def test_old_keys_are_keys():
+    drawn = [initialize(everything(), NETWORK, key)[0] for key in (jax.random.key(3), jax.random.PRNGKey(3))]
+    assert all(jax.tree_util.tree_leaves(jax.tree_util.tree_map(lambda a, b: bool((a == b).all()), *drawn)))
+
+
+def test_only_is_a_function():
+    with pytest.raises(InputError, match=re.escape("only='params' was given; give a function of a kernel's name")):
+        initialize(everything(), NETWORK, KEY, only="params")
+
+
 def chain(parameters, x, network):
     """The hidden layers' states of a network written in JAX: one kernel a layer, no bias in use."""
     phi = activation(network)

@@ -120,6 +120,14 @@ def test_a_model_that_cannot_be_copied_can_still_be_looked_at():
     assert "the model cannot be copied (TypeError: cannot pickle" in refusal(lambda: dl.probe.record(model, X))
 
 
+@pytest.mark.parametrize("verb", [dl.probe.record, dl.probe.record_gradients, dl.diagnose])
+@pytest.mark.parametrize("model", [mlp, mlp()])
+def test_an_initialization_that_cannot_be_called_is_refused_before_anything_runs(model, verb):
+    assert refusal(lambda: verb(model, X, initialize=3)).startswith(
+        "initialize=3 was given; give a function that draws"
+    )
+
+
 @pytest.mark.parametrize("place", ["input", "0", "3"])
 def test_an_error_of_the_probe_itself_is_not_told_as_the_models(place: str):
     def take(output: Output) -> bool:

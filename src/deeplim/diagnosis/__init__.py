@@ -13,6 +13,7 @@ from deeplim.diagnosis.finding import UnhealthyNetwork as UnhealthyNetwork
 from deeplim.diagnosis.rules import judge
 from deeplim.diagnosis.subjects import Probing, evidence_of
 from deeplim.diagnosis.thresholds import Thresholds as Thresholds
+from deeplim.diagnosis.thresholds import check_thresholds
 from deeplim.diagnosis.widths import CoordinateCheck as CoordinateCheck
 from deeplim.diagnosis.widths import coordinate_check as coordinate_check
 
@@ -42,6 +43,7 @@ def diagnose(
     their medians are what findings call predicted, and the model is tested against their law. InputError for inputs
     that are missing or that the subject does not take.
     """
+    check_thresholds(thresholds)
     probing = Probing(repeats, networks, seed, per, initialize, modules, gradients)
     name, reading, evidence = evidence_of(subject, inputs, thresholds, probing)
     return Diagnosis(name, judge(evidence), rows_of(evidence), reading, evidence)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import isfinite
+from typing import Any
 
 from deeplim.errors import InputError
+from deeplim.specs import brief
 
 _ORDERED = (
     ("nearly_aligned_gap", "aligned_gap"),
@@ -98,3 +100,13 @@ class Thresholds:
             if name.strip() not in known:
                 raise InputError(f"there is no threshold {name.strip()!r}; there are {', '.join(sorted(known))}.")
         return replace(self, **changes)
+
+
+def check_thresholds(thresholds: Any) -> Thresholds:
+    """Return the thresholds; InputError for anything else, as a number or a dictionary of some."""
+    if not isinstance(thresholds, Thresholds):
+        raise InputError(
+            f"thresholds={brief(thresholds)} was given; give deeplim.diagnosis.Thresholds(aligned_gap=0.001), with the "
+            "names and values of those to change."
+        )
+    return thresholds

@@ -10,11 +10,11 @@ import numpy as np
 
 from deeplim.checks import check_count, check_seed
 from deeplim.diagnosis.powers import Power, check_sizes, fit_power
-from deeplim.diagnosis.thresholds import Thresholds
+from deeplim.diagnosis.thresholds import Thresholds, check_thresholds
 from deeplim.errors import InputError
 from deeplim.modules import joined_modules
 from deeplim.paths import Paths
-from deeplim.specs import counted
+from deeplim.specs import brief, counted
 from deeplim.tables import text_table
 
 Verdict = Literal["O(1) in width", "grows with width", "shrinks with width", "undecided"]
@@ -92,16 +92,18 @@ def coordinate_check(
     only. step(model) trains a model by one step, in place, with an optimizer and a loss of your own; with it the sizes
     after 0, 1, ..., ``steps`` steps are told, which is what shows whether learning rates transfer (Yang et al. 2022,
     Tensor Programs V, appendix D.1). A verdict is "O(1) in width" when the whole interval is below
-    ``thresholds.slope`` in size, "undecided" when it leaves that open. InputError for sizes that are no widths.
+    ``thresholds.slope`` in size, "undecided" when it leaves that open. InputError for sizes that are no widths,
+    and with what a step raises.
     """
     sizes, repeats, seed = check_sizes("widths", widths), check_count("repeats", repeats), check_seed(seed)
     if repeats < 2:
         raise InputError(f"repeats={repeats} was given; a band over initializations takes two or more.")
-    if (step is None) != (steps == 0) or steps < 0:
-        raise InputError(f"steps={steps} was given with{'out' * (step is None)} a step; give both step= and steps=.")
-    recorded = [
-        _record(partial(factory_of_width, width), inputs, repeats, seed, step, steps, modules) for width in sizes
-    ]
+    _check_training(step, steps)
+    check_thresholds(thresholds)
+    recorded = []
+    for width in sizes:
+        train = None if step is None else partial(_train, step, width)
+        recorded.append(_record(partial(factory_of_width, width), inputs, repeats, seed, train, steps, modules))
     found = []
     for at in range(steps + 1):
         taken = [one[at] for one in recorded]
@@ -110,6 +112,28 @@ def coordinate_check(
             raise InputError("no module runs at every width; let the factory give modules the same names.")
         found += [_coordinates(name, at, sizes, [paths.named([name]) for paths in taken], thresholds) for name in names]
     return CoordinateCheck(tuple(found), repeats, steps)
+
+
+def _check_training(step: Any, steps: Any) -> None:
+    if not (step is None or callable(step)):
+        raise InputError(
+            f"step={brief(step)} was given; give a function that trains the model it is given by one step."
+        )
+    whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool) and steps >= 0
+    if not whole or (step is None) != (steps == 0):
+        given = f"steps={brief(steps)} was given with{'out' * (step is None)} a step"
+        raise InputError(f"{given}; give both step= and steps=, a whole number.")
+
+
+def _train(step: Callable[[Any], object], width: int, model: Any) -> None:
+    from deeplim.probe.factories import reason
+
+    try:
+        step(model)
+    except Exception as error:
+        raise InputError(
+            f"step={brief(step)} failed at width {width} ({reason(error)}); give one that trains a model of any width."
+        ) from error
 
 
 def _names(paths: Paths) -> tuple[str, ...]:

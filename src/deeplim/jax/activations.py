@@ -92,8 +92,11 @@ def transformed(
 def activation(network: MLP | ResNet) -> Function:
     """Return a network's activation at its width and depth as a JAX function.
 
-    SpecError when it is a NumPy function of your own, which JAX cannot trace: give its JAX twin to ``shaped``.
+    SpecError for what is no network, and when its activation is a NumPy function of your own, which JAX cannot trace:
+    give its JAX twin to ``shaped``.
     """
+    if not isinstance(network, MLP | ResNet):
+        raise SpecError(f"{brief(network)} was given for a network; give a dl.MLP or dl.ResNet.")
     kind = network.activation
     if not isinstance(kind, Smooth):
         s_plus, s_minus = network.slopes

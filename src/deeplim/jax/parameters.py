@@ -45,9 +45,11 @@ def initialize(
     ``only`` is asked with a kernel's name, such as "params/Dense_0/kernel", and leaves it and its bias alone by
     answering False: for a first kernel or a head that is scaled otherwise.
 
-    InputError when there is no kernel to draw, or one whose fan-in its shape and its bias do not tell.
+    InputError when ``key`` is no key, when there is no kernel to draw, or one whose fan-in its shape and its bias do
+    not tell.
     """
     gain, bias_variance = _variances(network)
+    _check_drawing(key, only)
     leaves, structure = jax.tree_util.tree_flatten_with_path(parameters)
     places = [_place(path) for path, _ in leaves]
     shapes = {place: jnp.shape(leaf) for place, (_, leaf) in zip(places, leaves, strict=True)}
@@ -78,6 +80,17 @@ def _variances(network: Any) -> tuple[float, float]:
             f"{brief(network)} was given; give a dl.MLP or dl.ResNet, or a shaping that has found one as its network."
         )
     return found.gain, found.bias_variance
+
+
+def _check_drawing(key: Any, only: Any) -> None:
+    try:
+        jax.random.fold_in(key, 0)
+    except (TypeError, ValueError):
+        raise InputError(f"key={brief(key)} was given; give one JAX random key, such as jax.random.key(0).") from None
+    if not (only is None or callable(only)):
+        raise InputError(
+            f"only={brief(only)} was given; give a function of a kernel's name that says whether to draw it."
+        )
 
 
 def _place(path: tuple[Any, ...]) -> tuple[str, ...]:

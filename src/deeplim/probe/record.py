@@ -81,7 +81,7 @@ def record(
     InputError for inputs that the model does not take, parameters or inputs that are not finite, modules that do not
     run in every repeat, and whatever the model raises.
     """
-    options = _checked(repeats, seed, per, most, modules) | {"initialize": initialize}
+    options = _checked(repeats, seed, per, most, modules, initialize)
     return _announced(_engine(model).probe(model, inputs, backward=False, **options))
 
 
@@ -104,19 +104,23 @@ def record_gradients(
     gradient, and is lost. Batch normalization mixes inputs: the gradient at input a is then that of the sum.
     No parameter's .grad is touched. InputError as in ``record``.
     """
-    options = _checked(repeats, seed, per, most, modules) | {"initialize": initialize}
+    options = _checked(repeats, seed, per, most, modules, initialize)
     return _engine(model).probe(model, inputs, backward=True, **options)
 
 
-def _checked(repeats: int, seed: int, per: str, most: int, modules: Modules | None) -> dict[str, Any]:
+def _checked(repeats: int, seed: int, per: str, most: int, modules: Modules | None, initialize: Any) -> dict[str, Any]:
     if per not in ("input", "token"):
         raise InputError(f"per={brief(per)} was given; it must be 'input' or 'token'.")
     if isinstance(most, bool) or not isinstance(most, int | np.integer) or not 1 <= most <= MOST_INPUTS:
         raise InputError(f"most={brief(most)} was given; it must be a whole number of inputs from 1 to {MOST_INPUTS}.")
     if not (modules is None or callable(modules) or isinstance(modules, Iterable)):
         raise InputError(f"modules={brief(modules)} was given; give names, or a function of a name and a module.")
+    if not (initialize is None or callable(initialize)):
+        raise InputError(
+            f"initialize={brief(initialize)} was given; give a function that draws the weights of a model."
+        )
     options = {"repeats": check_count("repeats", repeats), "seed": check_seed(seed), "per": per, "most": int(most)}
-    return options | {"modules": modules}
+    return options | {"modules": modules, "initialize": initialize}
 
 
 def _engine(model: Any) -> Engine:
