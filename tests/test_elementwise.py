@@ -48,7 +48,7 @@ BAD_FUNCTIONS = {
     ),
     "takes two": ("def f(x, y):\n    return x", "could not be applied to an array (TypeError: f() missing 1"),
     "wants a number": ("from math import tanh as f", "could not be applied to an array (TypeError: "),
-    "nothing": ("def f(x):\n    pass", "maps an array to a NoneType"),
+    "nothing": ("def f(x):\n    pass", "maps an array to None"),
     "a list": ("def f(x):\n    return list(x)", "maps an array to a list"),
     "one number": ("def f(x):\n    return x.sum()", "maps an array to a float64"),
     "too few": (

@@ -12,6 +12,7 @@ from deeplim.finite.runners import Precision
 from deeplim.inputs import Inputs, check_inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths, check_layers
+from deeplim.specs import kind_of
 from deeplim.summary import Summary, part, summarize_blocks
 
 AHEAD = 65_536
@@ -114,5 +115,5 @@ def predict(
     limit describes.
     """
     if not isinstance(limit, AbstractLimit):
-        raise InputError(f"a {type(limit).__name__} was given; choose one of deeplim.limits.find(network).")
+        raise InputError(f"{kind_of(limit)} was given; choose one of deeplim.limits.find(network).")
     return limit.sample(inputs, samples=samples, seed=seed, layers=layers)

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from deeplim.errors import SpecError
-from deeplim.specs import brief
+from deeplim.specs import brief, kind_of
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -63,7 +63,7 @@ def check_elementwise(path: str, function: Function) -> None:
     except Exception as error:
         raise SpecError(f"{path} could not be applied to an array ({_reason(error)}); {rule}.") from None
     if not isinstance(value, np.ndarray):
-        raise SpecError(f"{path} maps an array to a {type(value).__name__}; {rule}.")
+        raise SpecError(f"{path} maps an array to {kind_of(value)}; {rule}.")
     if value.shape != sample.shape or value.dtype.kind not in "fi":
         came = f"shape {value.shape} and type {value.dtype}"
         raise SpecError(f"{path} maps an array of shape {sample.shape} and type float64 to {came}; {rule}.")

@@ -49,6 +49,18 @@ def brief(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def kind_of(value: object) -> str:
+    """Return the name of a value's type with its article, or None for None.
+
+    >>> kind_of(3), kind_of("x"), kind_of(None), kind_of(np.ones(2)), kind_of(np.uint8(3))
+    ('an int', 'a str', 'None', 'an ndarray', 'a uint8')
+    """
+    name = type(value).__name__
+    spelled = name[:2].isupper() and name[0] in "AEFHILMNORSX"  # letter by letter, as an MLP and an LSTM
+    article = "an" if spelled or name[0].lower() in "aeio" or name == "ndarray" else "a"
+    return "None" if value is None else f"{article} {name}"
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun, in the plural unless it is one.
 

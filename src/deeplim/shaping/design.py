@@ -25,6 +25,7 @@ from deeplim.shaping.search import Share, largest_inside
 from deeplim.shaping.shaping import Law, Shaping
 from deeplim.shaping.target import Target
 from deeplim.shaping.variation import AbstractVariation, variation
+from deeplim.specs import kind_of
 
 _FRESH, _FINE_SEED = 2**40, 2**41
 """What is added to the seed for networks that had no say, and for the many that move the root."""
@@ -63,7 +64,7 @@ def shape(
     """
     began = perf_counter()
     if not isinstance(target, Target):
-        raise InputError(f"a {type(target).__name__} was given for a target; make one with deeplim.Target(...).")
+        raise InputError(f"{kind_of(target)} was given for a target; make one with deeplim.Target(...).")
     networks, seed = check_count("networks", networks), check_seed(seed)
     if networks < _FEWEST:
         raise InputError(f"{networks} networks were asked for, and a quantile takes {_FEWEST} at least; ask for more.")
@@ -94,7 +95,7 @@ def shape(
 
 def _checked(network: Network) -> Network:
     if not isinstance(network, Network):
-        raise InputError(f"a {type(network).__name__} was given for a network; give a deeplim.MLP or deeplim.ResNet.")
+        raise InputError(f"{kind_of(network)} was given for a network; give a deeplim.MLP or deeplim.ResNet.")
     return network
 
 

@@ -17,6 +17,7 @@ from deeplim.probe.torch_activations import described
 from deeplim.probe.torch_steps import Step
 from deeplim.shaping.design import shape
 from deeplim.shaping.target import Target
+from deeplim.specs import kind_of
 from deeplim.torch.edits import Change, Edit, assignment, drawing, make_all, replacement
 from deeplim.torch.modules import ScaledLinear, ScaledResidual
 from deeplim.torch.sites import Site, activation_module, site_of
@@ -41,7 +42,7 @@ def shape_(
     kept, with the probability that can be.
     """
     if not isinstance(target, Target):
-        raise SpecError(f"a {type(target).__name__} was given as target; give a deeplim.Target(correlation=...).")
+        raise SpecError(f"{kind_of(target)} was given as target; give a deeplim.Target(correlation=...).")
     shaping = shape(site_of(model, inputs).network, target, vary=vary, networks=networks, seed=seed or 0)
     if not shaping.feasible:
         least = "" if shaping.least_width is None else f"; the least width at this depth is {shaping.least_width}"
@@ -77,7 +78,7 @@ def apply_(model: nn.Module, network: Network, *, inputs: Any = None, seed: int 
 
 def _check_form(present: Network, network: Network) -> None:
     if not isinstance(network, MLP | ResNet):
-        raise SpecError(f"a {type(network).__name__} was given to apply; give a deeplim MLP or ResNet.")
+        raise SpecError(f"{kind_of(network)} was given to apply; give a deeplim MLP or ResNet.")
     for name in ("kind", "width", "depth", "normalization", "placement"):
         has, wants = getattr(present, name), getattr(network, name)
         if has != wants and not (name == "placement" and present.normalization == "none"):

@@ -15,6 +15,7 @@ from deeplim.probe.initializations import plain
 from deeplim.probe.torch_activations import described
 from deeplim.probe.torch_reading import read_chain
 from deeplim.probe.torch_steps import Step, Trace
+from deeplim.specs import kind_of
 from deeplim.torch.modules import ShapedActivation, ShapedReLU, TransformedActivation
 
 
@@ -50,7 +51,7 @@ class Site:
         module = self.model.get_submodule(step.module)
         if any(True for _ in (*module.parameters(), *module.buffers())) and step.whole:
             raise InputError(
-                f"{step.name} is a {type(module).__name__} with parameters of its own; put an activation without there."
+                f"{step.name} is {kind_of(module)} with parameters of its own; put an activation without there."
             )
         if module is self.model or not (step.whole or _bare(module)):
             raise InputError(
@@ -63,7 +64,7 @@ class Site:
 def site_of(model: Any, inputs: Any) -> Site:
     """Return what there is to change in a model; InputError when it is no model or none of deeplim's networks."""
     if not isinstance(model, nn.Module):
-        raise InputError(f"a {type(model).__name__} was given; give a torch.nn.Module.")
+        raise InputError(f"{kind_of(model)} was given; give a torch.nn.Module.")
     model = plain(model)
     _refuse_unready(model)
     try:
