@@ -273,3 +273,69 @@ def test_what_is_no_array_and_what_are_no_paths_is_said() -> None:
     reading = read_architecture(stack(W, D, nn.ReLU))
     assert "str was given" in refused_as_input(lambda: reading.inputs("words"))
     assert "int was given" in refused_as_input(lambda: reading.overlay(3))
+
+
+def halved(z: torch.Tensor) -> torch.Tensor:
+    z[:, : W // 2] = 0
+    return torch.relu(z)
+
+
+def one_row_doubled(z: torch.Tensor) -> torch.Tensor:
+    z = torch.relu(z)
+    z[0] = z[0] * 2
+    return z
+
+
+def through_data(z: torch.Tensor) -> torch.Tensor:
+    z.data.mul_(0.1)
+    return torch.relu(z)
+
+
+def other_data(z: torch.Tensor) -> torch.Tensor:
+    z.data = 0.1 * z.data
+    return torch.relu(z)
+
+
+def through_a_part(z: torch.Tensor) -> torch.Tensor:
+    z[:, : W // 2].mul_(2)
+    return torch.relu(z)
+
+
+def through_the_transpose(z: torch.Tensor) -> torch.Tensor:
+    z.t().relu_()
+    return z
+
+
+def into_a_buffer(z: torch.Tensor) -> torch.Tensor:
+    buffer = torch.zeros(len(z), W)
+    buffer[:] = z
+    return torch.relu(buffer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [halved, one_row_doubled, through_data, other_data, through_a_part, through_the_transpose, into_a_buffer],
+)
+def test_what_is_written_into_is_no_longer_what_it_was(change) -> None:
+    assert read_architecture(Forward(lambda f, z: torch.relu(f(torch.relu(z))))).network is not None  # the control
+    told = why_not(Forward(lambda f, z: change(f(torch.relu(z)))))
+    assert "writes into" in told
+    assert "the signal" in told
+
+
+def relu_of_a_view(z: torch.Tensor) -> torch.Tensor:
+    return z.view(-1).relu_().view(z.shape)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [torch.relu_, partial(nn.functional.relu, inplace=True), lambda z: z.clamp_(min=0), relu_of_a_view],
+    ids=["relu_", "inplace", "clamp_", "of a view"],
+)
+def test_what_changes_the_signal_as_a_whole_is_read_as_what_it_gives(change) -> None:
+    in_place, plain = (Forward(lambda f, z, phi=phi: phi(f(phi(z.clone())))) for phi in (change, torch.relu))
+    in_place.load_state_dict(plain.state_dict())
+    with torch.inference_mode():
+        network = read_architecture(in_place).network
+        assert network is not None
+        assert network == read_architecture(plain).network

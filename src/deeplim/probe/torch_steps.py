@@ -4,6 +4,7 @@ Every function of tensors that the model calls is met on the way (a ``TorchFunct
 ``F.relu``, or ``x.relu()``. Multiplications by constants are not steps: they are carried along as factors.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -93,7 +94,8 @@ def follow(model: nn.Module, *args: Any, **kwargs: Any) -> Trace | None:
         for name, module in model.named_modules():
             hooks.append(module.register_forward_pre_hook(steps.entering(name)))
             hooks.append(module.register_forward_hook(steps.leaving(name)))
-        with kept_as_it_was(model), torch.no_grad(), steps:
+        # in inference mode tensors would not tell whether they are changed in place
+        with kept_as_it_was(model), torch.inference_mode(False), torch.no_grad(), steps:
             result = model(*args, **kwargs)
     finally:
         for hook in hooks:
@@ -138,7 +140,8 @@ class _Follow(TorchFunctionMode):
     def __init__(self, model: nn.Module, inputs: list[torch.Tensor]) -> None:
         super().__init__()
         self.values: dict[int, Value] = {}
-        self.kept: list[Any] = []  # an id names a tensor only while the tensor lives
+        # by their memory; kept, for an id names a tensor only while the tensor lives
+        self.sharing: defaultdict[int, dict[int, torch.Tensor]] = defaultdict(dict)
         self.inside: list[str] = []
         self.silent = 0
         self.recorded: dict[str, Value] = {}
@@ -156,7 +159,7 @@ class _Follow(TorchFunctionMode):
 
     def _keep(self, tensor: Any, value: Value) -> None:
         self.values[id(tensor)] = value
-        self.kept.append(tensor)
+        self.sharing[_memory(tensor)][id(tensor)] = tensor
 
     def entering(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any) -> None:
@@ -182,18 +185,33 @@ class _Follow(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = [self.value(a) for a in _tensors((*args, *kwargs.values()))]
-        known = [value for value in given if value is not None]
+        signals = [a for a in _tensors((*args, *kwargs.values())) if id(a) in self.values]
+        known = [self.values[id(a)] for a in signals]
+        versions = [_version(a) for a in signals]
         result = function(*args, **kwargs)
         if not known or self.silent:
             return result
         name = self.function = function_name(function)
         for tensor in _tensors((result,)):
             self._keep(tensor, self._step(name, known, args, kwargs))
+        if _writes(function):
+            self._keep(args[0], self._written(known, "a part of the signal"))
+        changed = [a for a, version in zip(signals, versions, strict=True) if _version(a) != version]
+        self._change_views(changed, known, {id(tensor) for tensor in _tensors((result,))})
         if isinstance(result, torch.Tensor) and self.inside and has_inside(self.modules[self.inside[-1]]):
             point = point_of(self.modules[self.inside[-1]], name)
             self.points[self._numbered(f"{self.inside[-1]}.{point}".lstrip("."))] = self.values[id(result)]
         return result
+
+    def _written(self, known: list[Value], where: str) -> Value:
+        return self._new("other", tuple(known), what=f"writes into {where}")
+
+    def _change_views(self, changed: list[torch.Tensor], known: list[Value], returned: set[int]) -> None:
+        """What shares memory with a tensor that was changed in place is no longer what it was."""
+        for tensor in changed:
+            for at, view in list(self.sharing[_memory(tensor)].items() if _memory(tensor) else ()):
+                if at not in returned:
+                    self._keep(view, self._written(known, "memory that it shares with the signal"))
 
     def _numbered(self, name: str) -> str:
         """The name of a module's output: its second run is name#2."""
@@ -281,6 +299,25 @@ class _Follow(TorchFunctionMode):
         if first.step is second.step:
             return Value(first.step, first.factor + sign * second.factor)
         return self._new("sum", (first, Value(second.step, sign * second.factor)))
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Where the numbers of a tensor begin; 0 where it has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # inside a transformation of torch.func, or of another layout
+        return 0
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor was changed in place; one made in inference mode cannot be, outside."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _writes(function: Any) -> bool:
+    """Whether a function writes into its first argument and returns nothing: x[...] = y, and x.data = y."""
+    name = getattr(function, "__name__", "")
+    return name == "__setitem__" or (name == "__set__" and getattr(function.__self__, "__name__", "") == "data")
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:
