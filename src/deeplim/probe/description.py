@@ -11,7 +11,7 @@ from deeplim.paths import listed
 from deeplim.probe.chain_parts import NotDescribed, Weights, refuse
 from deeplim.probe.reading import LayerWeights, Reading, State
 from deeplim.probe.torch_activations import described
-from deeplim.probe.torch_reading import Parts
+from deeplim.probe.torch_reading import Parts, outermost
 from deeplim.probe.weights_law import TEXTBOOK, Entries, freedoms, nearest, odd_one, sigmas, textbook_name
 
 _SAME = 1e-6
@@ -43,7 +43,8 @@ def describe(parts: Parts) -> Reading:
         linears=kinds["linear"],
         activations=kinds["activation"],
         normalizations=kinds["normalization"],
-        branches=_modules(parts, chain.branches, outermost=True),
+        branches=_branches(parts),
+        width=chain.width,
         functional=not all(any(name in parts.trace.recorded for name, _ in state.modules) for state in states),
         notes=(*parts.notes, *notes),
         states=states,
@@ -57,10 +58,16 @@ def _steps(parts: Parts) -> list[Any]:
     return list(dict.fromkeys(value.step for value in parts.trace.recorded.values()))
 
 
-def _modules(parts: Parts, steps: Sequence[Any], outermost: bool = False) -> tuple[str, ...]:
+def _modules(parts: Parts, steps: Sequence[Any]) -> tuple[str, ...]:
     """The modules that give the steps, each once, however often it runs."""
-    found = [[name for name, value in parts.trace.recorded.items() if value.step is step] for step in steps]
-    return tuple(dict.fromkeys(names[-outermost].partition("#")[0] for names in found if names))
+    found = (next((name for name, value in parts.trace.recorded.items() if value.step is step), "") for step in steps)
+    return tuple(dict.fromkeys(name.partition("#")[0] for name in found if name))
+
+
+def _branches(parts: Parts) -> tuple[str, ...]:
+    """The modules that give what is added: a module's second run is another branch than its first."""
+    given = outermost(parts.trace)
+    return tuple(given[step] for step in parts.chain.branches if step in given)
 
 
 def _record(parts: Parts, weights: Weights) -> LayerWeights:
@@ -227,14 +234,14 @@ def scales(skip: float, branch: float, depth: int) -> dict[str, float | str]:
     """Return the skip and branch of a ResNet as its specification writes them.
 
     A branch that is no short number, but is one divided by sqrt(depth), is written so; a skip that keeps the norm with
-    the branch is "norm-preserving".
+    the branch is "norm-preserving", but for one of 1, which keeps it beside any branch that is small enough.
     """
     written: float | str = branch
     factor = branch * sqrt(depth)
     if depth > 1 and not _short(branch) and _short(factor):
         written = f"{float(f'{factor:.6g}'):g}/sqrt(depth)"
-    keeps = branch != 0 and isclose(skip**2 + branch**2, 1.0, rel_tol=_SAME)
-    return {"skip": NORM_PRESERVING if keeps and skip > 0 else skip, "branch": written}
+    keeps = not isclose(skip, 1.0, rel_tol=_SAME) and isclose(skip**2 + branch**2, 1.0, rel_tol=_SAME)
+    return {"skip": NORM_PRESERVING if keeps and branch != 0 and skip > 0 else skip, "branch": written}
 
 
 def _short(value: float) -> bool:

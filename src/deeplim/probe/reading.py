@@ -47,10 +47,11 @@ class Reading:
 
     layers: the modules whose outputs are the chain's layers. weights: the first layer's, then the hidden ones'.
     linears, activations, normalizations, branches: the modules that do this, where modules do; convolutions are linears
-    too, and zeroed branches are multiplied by 0 before they are added. Of a model that is no network there are these,
-    without activations, and branches where inputs were given. functional: whether some layers are computed by Python
-    code, and are modules only of ``deeplim.probe.observable(model)``. notes: what else is worth knowing, a sentence
-    each.
+    too, and zeroed branches are multiplied by 0 before they are added. width: the network's, or else the median number
+    of units that linear maps make, channels of convolutions, the lower of two; None without any. Of a model that is no
+    network there are these, without activations, and branches where inputs were given. functional: whether some layers
+    are computed by Python code, and are modules only of ``deeplim.probe.observable(model)``. notes: what else is worth
+    knowing, a sentence each.
     """
 
     network: Network | None
@@ -63,6 +64,7 @@ class Reading:
     normalizations: tuple[str, ...] = ()
     branches: tuple[str, ...] = ()
     zeroed: tuple[str, ...] = ()
+    width: int | None = None
     functional: bool = False
     notes: tuple[str, ...] = ()
     states: tuple[State, ...] = field(default=(), repr=False)

@@ -166,6 +166,19 @@ def trace_of(model: nn.Module, inputs: Any) -> Trace:
     )
 
 
+def outermost(trace: Trace) -> dict[Step, str]:
+    """Return the module that gives each step: the outermost, and of several as far out the first.
+
+    A dropout that is absent gives what the module before it gave; of a module that runs twice the second run is name#2.
+    """
+    given: dict[Step, str] = {}
+    for name, value in trace.recorded.items():
+        known = given.get(value.step)
+        if known is None or name.count(".") < known.count("."):
+            given[value.step] = name
+    return given
+
+
 def _as_batch(model: nn.Module, inputs: Any) -> Arguments:
     """Two of the inputs; InputError for what is none."""
     if isinstance(inputs, np.ndarray | torch.Tensor) and inputs.ndim:
