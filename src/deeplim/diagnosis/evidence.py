@@ -40,7 +40,10 @@ class Evidence:
     of each layer's weights. normalized: whether modules of the model normalize. chain: whether the layers are alike,
     states of one chain. branches: the modules whose outputs are added to a residual stream. linears: how many modules
     are linear maps. convolutional: whether it was a convolution that no architecture could be read of. sequences: how
-    many samples of the paths, one after the other, share their weights.
+    many samples of the paths, one after the other, share their weights. independent: whether the initializations are,
+    as copies of one model drawn again from its own entries are not. non_gaussian: 1/fan_in of each layer whose weights
+    or biases are not Gaussian, 0 of the others, the first layer first. units: the median number of units that a linear
+    map of the model makes; None where it is not known.
     """
 
     measured: Paths
@@ -60,6 +63,9 @@ class Evidence:
     linears: int = 0
     convolutional: bool = False
     sequences: int = 1
+    independent: bool = True
+    non_gaussian: Sequence[float] = ()
+    units: int | None = None
 
     @cached_property
     def log_gap(self) -> Float[np.ndarray, "sample layer"]:
@@ -91,9 +97,9 @@ class Evidence:
 
     @property
     def width(self) -> int | None:
-        """The width of a layer: the chain's, else the median of the recorded modules'; None where it is not known."""
-        if self.network is not None:
-            return self.network.width
+        """The width: the chain's, else the units of a linear map, else of a recorded module; None where not known."""
+        if self.network is not None or self.units is not None:
+            return self.units if self.network is None else self.network.width
         widths = features_of(self.measured)
         return self.measured.width if widths is None else int(np.median(widths))
 

@@ -9,6 +9,12 @@ the chain, narrow and skewed as it may be, z is standard normal for a model that
 - the mean of z by z / sqrt(1/N + 1/M), what is not known of the weights' variance added to its error;
 - the variance of z as F with N - 1 and M - 1 degrees of freedom, which is chi-square's for M large.
 
+Weights and biases that are not Gaussian move the law of a layer by a relative order of 1/fan_in, and spreads by more.
+Where there are any, spreads are not tested, and a mean must be farther away than 1/fan_in summed over such layers; but
+for log V of two slopes, for which the mean square of a layer depends on its weights' variance alone.
+
+Copies of one model, drawn again from its own entries, share its variances and are not tested.
+
 The smallest p-value is held against the false-alarm rate over the number of tests.
 """
 
@@ -19,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import fdtr, fdtrc, ndtr, ndtri
 
-from deeplim.diagnosis.evidence import FEWEST_FOR_SPREAD, Evidence
+from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import finite, spoken
 
@@ -42,7 +48,7 @@ class Deviation:
 
 def deviations(seen: Evidence) -> list[Deviation]:
     """Return every moment that was tested, or nothing when there are too few initializations or no chain."""
-    if seen.predicted is None or seen.measured.deterministic or seen.initializations < FEWEST_FOR_SPREAD:
+    if seen.predicted is None or not seen.independent or not seen.random:
         return []
     found: list[Deviation] = []
     last = len(seen.layers) - 1
@@ -54,7 +60,8 @@ def deviations(seen: Evidence) -> list[Deviation]:
                 continue
             ours, chain = (np.mean(getattr(paths, name)[:, layer], axis=1) for paths in (seen.measured, seen.predicted))
             if ours.size and np.isfinite(ours).all() and np.isfinite(chain).all() and chain.std() > 1e-9:
-                found += _tested(name, layer, ours, chain, unknown)
+                tested = _tested(name, layer, ours, chain, (unknown, _moved(seen, name, layer)))
+                found += [one for one in tested if one.moment == "mean" or not any(seen.non_gaussian)]
     return found
 
 
@@ -66,19 +73,33 @@ def _rounded(seen: Evidence, layer: int) -> bool:
     return bool((seen.measured.log_gap[:, layer] < floor[seen.recorded_layers.index(name)] + _NEAR_ROUNDING).any())
 
 
+def _moved(seen: Evidence, name: str, layer: int) -> float:
+    """How far weights and biases that are not Gaussian may have moved the mean."""
+    network = seen.network
+    if name == "log_norm" and network is not None and network.homogeneous and network.normalization == "none":
+        return 0.0
+    return float(sum(seen.non_gaussian[: layer + 1]))
+
+
 def _unknown(seen: Evidence, layer: int) -> float:
     """The variance of log V that is left because the weights' variance was read off finitely many of them."""
     return float(sum((one.standard_error / one.variance) ** 2 for one in seen.weights[: layer + 1] if one.variance > 0))
 
 
 def _tested(
-    name: str, layer: int, ours: Float[np.ndarray, " sample"], chain: Float[np.ndarray, " sample"], unknown: float
+    name: str,
+    layer: int,
+    ours: Float[np.ndarray, " sample"],
+    chain: Float[np.ndarray, " sample"],
+    doubt: tuple[float, float],
 ) -> Iterator[Deviation]:
+    """Doubt: the variance of the mean that is not known, and how far it may be moved."""
     few, many = len(ours), len(chain)
+    unknown, moved = doubt
     deviation = chain.std(ddof=1)
     scores = normal_scores(ours, chain)
     error = np.sqrt(1 / few + 1 / many + unknown / deviation**2)
-    p_mean = 2 * ndtr(-abs(scores.mean()) / error)
+    p_mean = 2 * ndtr(-max(abs(scores.mean()) - moved / deviation, 0.0) / error)
     yield Deviation(name, "mean", layer, float(ours.mean()), float(chain.mean()), float(p_mean))
     ratio = few - 1, many - 1, scores.var(ddof=1)
     p_spread = min(2 * min(fdtr(*ratio), fdtrc(*ratio)), 1.0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deeplim.checks import check_count
 from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.subjects import Probing, layer_names
 from deeplim.diagnosis.thresholds import Thresholds
@@ -19,7 +20,7 @@ from deeplim.modules import Modules
 from deeplim.paths import Paths
 
 if TYPE_CHECKING:
-    from deeplim.probe.reading import Reading
+    from deeplim.probe.reading import LayerWeights, Reading
 
 MOST_BATCHES = 64
 """Batches of an iterator that are kept: as many as there are inputs in a probe."""
@@ -31,17 +32,19 @@ def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) 
     """Return a name for the model, what was read of it in words, and the evidence."""
     from deeplim.probe.record import record
 
+    check_count("networks", probing.networks)
     if isinstance(inputs, Iterator):
         inputs = list(islice(inputs, MOST_BATCHES))  # they are gone through more than once
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what lies below the rounding of floats is a finding here
         recorded = record(model, inputs, **_options(probing))
-        backward = _gradients(model, inputs, probing)
+        backward, silence = _gradients(model, inputs, probing)
         reading = _read(model, inputs, probing.seed)
         if reading is not None and reading.network is not None and reading.functional and probing.modules is None:
             # the chain's states are given by code, between modules: make them modules
             model = _observable(model, inputs)
-            recorded, backward = record(model, inputs, **_options(probing)), _gradients(model, inputs, probing)
+            recorded = record(model, inputs, **_options(probing))
+            backward, silence = _gradients(model, inputs, probing)
     names = layer_names(recorded)
     seen = Evidence(
         measured=recorded,
@@ -52,42 +55,76 @@ def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) 
         backward=backward,
         backward_layers=() if backward is None else layer_names(backward),
         sequences=recorded.samples // probing.repeats,
+        independent=probing.initialize is not None or not _given(model),
     )
-    if reading is None:
-        return recorded.source, None, seen
-    told = f"read as {reading.network}" if reading.network is not None else f"no known architecture: {reading.why_not}"
+    told = silence
+    if reading is not None:
+        read, found = _read_as(reading, recorded, backward, probing)
+        told = read if silence is None else f"{read.rstrip('.')}; {silence}"
+        seen = replace(seen, **found)
+    return recorded.source, told, seen
+
+
+def _read_as(
+    reading: "Reading", recorded: Paths, backward: Paths | None, probing: Probing
+) -> tuple[str, dict[str, Any]]:
+    """What was read, in words, and what it adds to the evidence."""
     parts: dict[str, Any] = {
         "normalized": bool(reading.normalizations),
         "branches": reading.branches,
         "linears": len(reading.linears),
         "zeroed": reading.zeroed,
         "convolutional": bool(reading.convolutions),
+        "units": reading.width,
     }
+    if reading.network is None:
+        return f"no known architecture: {reading.why_not}", parts
+    told = f"read as {reading.network}"
+    rows = _rows(reading, recorded)
+    if rows is not None and probing.per == "input":
+        return f"{told}, but each input is {rows}, and no exact networks are drawn beside it", parts
     try:
-        return recorded.source, told, replace(seen, **parts, **_beside(reading, recorded, backward, probing))
+        return told, parts | _beside(reading, recorded, backward, probing)
     except DeeplimError as reason:
-        return (
-            recorded.source,
-            f"{told}, but no exact networks can be drawn beside it ({reason})",
-            replace(seen, **parts),
-        )
+        return f"{told}, but no exact networks can be drawn beside it ({str(reason).rstrip('.')})", parts
+
+
+def _given(model: Any) -> bool:
+    """Whether this is a PyTorch model itself, of which copies are made, rather than a factory."""
+    if "torch" not in sys.modules:
+        return False
+    from deeplim.probe.torch_models import recognises
+
+    return recognises(model) and not isinstance(model, type)
+
+
+def _rows(reading: "Reading", recorded: Paths) -> str | None:
+    """What an input is where it is not one row of the first layer's: its rows share weights, as no network's do."""
+    known = None if recorded.modules is None or INPUT not in layer_names(recorded) else recorded.modules.features
+    n_in = reading.weights[0].fan_in
+    if known is None or known[layer_names(recorded).index(INPUT)] == n_in:
+        return None
+    numbers = int(known[layer_names(recorded).index(INPUT)])
+    return f"{numbers // n_in} rows of {n_in} numbers" if numbers % n_in == 0 else f"{numbers} numbers, not {n_in}"
 
 
 def _options(probing: Probing) -> dict[str, Any]:
     return {name: getattr(probing, name) for name in ("repeats", "seed", "per", "initialize", "modules")}
 
 
-def _gradients(model: Any, inputs: Any, probing: Probing) -> Paths | None:
-    """The backward signals; None where the output has no gradients."""
+def _gradients(model: Any, inputs: Any, probing: Probing) -> tuple[Paths | None, str | None]:
+    """The backward signals; None where the output has no gradients, and in words why."""
     from deeplim.probe.record import record_gradients
 
     if not probing.gradients:
-        return None
+        return None, None
     try:
         found = record_gradients(model, inputs, **_options(probing))
-    except InputError:
-        return None
-    return found if np.isfinite(found.log_norm).any() else None
+    except InputError as reason:
+        return None, f"no backward signal: {reason}"
+    if not np.isfinite(found.log_norm).any():
+        return None, "no backward signal: every gradient is zero or not finite"
+    return found, None
 
 
 def _read(model: Any, inputs: Any, seed: int) -> "Reading | None":
@@ -123,7 +160,17 @@ def _beside(reading: "Reading", recorded: Paths, backward: Paths | None, probing
     found: dict[str, Any] = {"measured": states, "layers": names, "predicted": predicted, "network": reading.network}
     if backward is not None and along:
         found |= {"backward": backward.named(along), "backward_layers": tuple(along)}
-    return found | {"chain": True, "weights": reading.weights[1:]}
+    return found | {
+        "chain": True,
+        "weights": reading.weights[1:],
+        "non_gaussian": [0.0 if _is_gaussian(one) else 1 / one.fan_in for one in reading.weights],
+    }
+
+
+def _is_gaussian(one: "LayerWeights") -> bool:
+    """Whether a layer's weights and biases look Gaussian; orthogonal weights have no law of independent ones at all."""
+    biased = one.bias_law in ("uniform", "other") and one.bias_variance > 0
+    return one.law not in ("uniform", "other") and not biased
 
 
 def _first_covariance(reading: "Reading", recorded: Paths) -> Inputs:
@@ -131,6 +178,8 @@ def _first_covariance(reading: "Reading", recorded: Paths) -> Inputs:
     from deeplim.probe.reading import handed_on
 
     first = recorded.named([INPUT])
+    if not first.alive.all():
+        raise InputError("an input is zero, or too large for its precision.")
     log_norm, log_gap = handed_on(
         first.log_norm[:1], first.log_gap[:1], reading.first_weight_variance, reading.first_bias_variance
     )
