@@ -1,5 +1,6 @@
 """Remedies for PyTorch models mend what was found, and what begins at zero needs none."""
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from diagnosed import linear, mlp, residual
 
 import deeplim as dl
+from deeplim.diagnosis.remedies import for_gradient, for_norm, for_spread, shape_command
 
 torch = pytest.importorskip("torch")
 X = np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32)
@@ -88,3 +90,63 @@ def test_the_remedy_of_collapse_mends_what_it_is_said_to_mend():
     alone = dl.diagnose(lambda: made(0.0, 2.0), X, repeats=16)  # the weights' own remedy leaves the inputs aligned
     assert alone.named("rank-collapse") is not None
     assert alone.named("weight-variance") is None
+
+
+@pytest.mark.parametrize("branch", [0.9, 1.0, 1.5])
+def test_a_skip_that_keeps_norms_is_named_where_there_is_one(branch):
+    found = dl.diagnose(dl.ResNet(width=64, depth=40, branch=branch), dl.gram(correlation=0.3), networks=50)
+    for told in (for_norm(found.evidence, 1.0, 40), for_gradient(found.evidence, 1.0, 40)):
+        assert told.startswith("scale each residual branch by 1/sqrt(depth) = 0.158")
+        assert ("skip = sqrt(1 - branch^2)" in told) == (branch < 1)
+
+
+def test_the_remedy_of_fluctuations_is_held_against_exact_networks():
+    """A spread measured over few initializations may be anything: shaping helps by what it makes of the exact one."""
+    found = dl.diagnose(lambda: mlp(64, 32), X[:2], repeats=8, gradients=False)
+    exact = found.evidence.predicted_spread(found.evidence.end)
+    told = [for_spread(found.evidence, factor * exact) for factor in (0.2, 1.0)]
+    shaped = [float(one.split("brings it to ")[2].split()[0]) for one in told]
+    assert shaped[0] == shaped[1] < 0.9 * exact
+    alone = replace(found.evidence, predicted=None)
+    assert "LeakyReLU" not in for_spread(alone, 0.2 * exact)
+    assert "LeakyReLU" in for_spread(alone, exact)
+
+
+def tokens_and_places(depth, width):
+    """Embeddings of tokens and of their places, and maps of one width."""
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.place = torch.nn.Embedding(50, width), torch.nn.Embedding(12, width)
+            self.maps = torch.nn.ModuleList(linear(width, width) for _ in range(depth))
+
+        def forward(self, ids):
+            x = self.token(ids) + self.place(torch.arange(ids.shape[1]))
+            for each in self.maps:
+                x = torch.relu(each(x))
+            return x
+
+    return Model
+
+
+def test_the_width_of_a_remedy_is_that_of_maps_rather_than_of_all_positions():
+    ids = torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(0))
+    found = dl.diagnose(tokens_and_places(16, 32), ids, repeats=8)
+    assert found.evidence.network is None
+    assert found.evidence.width == 32
+    assert "--width 32 --depth 16" in shape_command(found.evidence)
+    spread = 2 * found.evidence.thresholds.spread_warning
+    assert for_spread(found.evidence, spread).startswith("a width of 130 at depth 16")
+
+
+def test_convolutions_are_told_how_many_times_as_wide():
+    def convolutional():
+        maps = [torch.nn.Conv2d(6 if at else 1, 6, 3, padding=1) for at in range(8)]
+        return torch.nn.Sequential(*(part for each in maps for part in (each, torch.nn.ReLU())))
+
+    images = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
+    found = dl.diagnose(convolutional, images, repeats=8, gradients=False)
+    assert found.evidence.width == 6
+    told = for_spread(found.evidence, 2 * found.evidence.thresholds.spread_warning)
+    assert told == "make it 4 times as many channels wide, or as much less deep"

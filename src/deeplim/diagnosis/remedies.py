@@ -189,6 +189,12 @@ def _scaled_branches(seen: Evidence) -> str:
     return f"scale each residual branch by 1/sqrt(depth) = {1 / sqrt(seen.depth):.3g}"
 
 
+def _bounded_branches(seen: Evidence, network: ResNet) -> str:
+    """What keeps residual norms: a skip of sqrt(1 - branch^2) does where there is one."""
+    kept = ", or use skip = sqrt(1 - branch^2)" if network.branch_scale < 1 else ""
+    return f"{_scaled_branches(seen)}{kept}"
+
+
 def for_chaos(seen: Evidence) -> str:
     """Return what brings neighbours back together."""
     network = seen.network
@@ -210,7 +216,7 @@ def for_chaos(seen: Evidence) -> str:
 def for_norm(seen: Evidence, change: float, layers: int) -> str:
     """Return the factor that brings norms back that have changed by so many decades over so many layers."""
     if isinstance(seen.network, ResNet):
-        return f"{_scaled_branches(seen)}, or use skip = sqrt(1 - branch^2)"
+        return _bounded_branches(seen, seen.network)
     network = seen.network
     if isinstance(network, MLP) and network.normalization == "none" and network.homogeneous:
         if network.gain_ratio == 1:
@@ -254,7 +260,7 @@ def for_gradient(seen: Evidence, change: float, layers: int) -> str:
     """Return the factor that brings gradients back, and what to do where it would lose the forward signal."""
     network = seen.network
     if isinstance(network, ResNet):
-        return f"{_scaled_branches(seen)}, or use skip = sqrt(1 - branch^2)"
+        return _bounded_branches(seen, network)
     if isinstance(network, MLP) and network.homogeneous and network.normalization == "none" and network.gain_ratio != 1:
         return for_norm(seen, change, layers)
     if seen.normalized:
@@ -272,8 +278,9 @@ def for_spread(seen: Evidence, measured: float) -> str:
     """Return the width from which one initialization is typical, and what shaping does at this one."""
     network = seen.network
     width = network.width if network is not None else seen.width
-    if width is None:
-        return f"make it {(measured / seen.thresholds.spread_warning) ** 2:.2g} times as wide, or as much less deep"
+    if width is None or seen.convolutional:
+        times = f"{(measured / seen.thresholds.spread_warning) ** 2:.2g} times"
+        return f"make it {times} {'as many channels wide' if seen.convolutional else 'as wide'}, or as much less deep"
     told = _width_for(seen, width, measured)
     if isinstance(network, ResNet):
         return f"{_scaled_branches(seen)}; {told}"
@@ -281,7 +288,8 @@ def for_spread(seen: Evidence, measured: float) -> str:
         return told
     remedy = _shaped(network, _start(seen))
     tried = None if remedy is None else try_out(remedy.network, _start(seen))
-    if remedy is not None and tried is not None and tried.spread < 0.9 * measured:
+    exact = seen.predicted_spread(seen.end)
+    if remedy is not None and tried is not None and tried.spread < 0.9 * (measured if exact is None else exact):
         told += (
             f"; {remedy.told} brings it to {tried.spread:.2f} at this width ({remedy.command or shape_command(seen)})"
         )

@@ -75,7 +75,7 @@ def _units(module: nn.Module) -> int | None:
 
 
 def _stored_weight(module: nn.Module) -> torch.Tensor | None:
-    """A module's weight, or the one that it is computed from: of its shape, as of weight and spectral norms."""
+    """A module's weight, or a matrix that it is computed from, which has as many rows in weight and spectral norms."""
     original = module._modules.get("parametrizations")
     made_from = None if original is None else original._modules.get("weight")
     if isinstance(made_from, ParametrizationList):
