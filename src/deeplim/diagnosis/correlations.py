@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Bool
 
 from deeplim.diagnosis.criticality import neighbour_growth
 from deeplim.diagnosis.estimates import gaps, median
@@ -10,12 +11,13 @@ from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding, Severity
 from deeplim.diagnosis.remedies import for_chaos, for_collapse
 from deeplim.diagnosis.words import TEN, finite, gap_text, small, spoken
+from deeplim.specs import counted
 
 
 def rank_collapse(seen: Evidence) -> Iterator[Finding]:
     """Inputs that were well apart and align: what follows can hardly tell them apart."""
-    start, end = seen.gap_at(0), seen.gap_at(seen.end)
-    if np.isnan(end.value) or seen.end == 0:
+    start, end = seen.gap_at(seen.begin), seen.gap_at(seen.end)
+    if np.isnan(end.value) or not np.isfinite(start.value) or seen.end <= seen.begin:
         return
     limits = seen.thresholds
     shrunk = start.value - end.value > np.log(limits.shrunk)
@@ -60,14 +62,14 @@ def rank_collapse(seen: Evidence) -> Iterator[Finding]:
 
 def shrunk_share(seen: Evidence) -> float:
     """Return the share of initializations that shrank their inputs' gap by more than the threshold."""
-    change = seen.log_gap[:, 0] - seen.log_gap[:, seen.end]
+    change = seen.log_gap[:, seen.begin] - seen.log_gap[:, seen.end]
     return float(np.mean(change[~np.isnan(change)] > np.log(seen.thresholds.shrunk)))
 
 
 def decorrelation(seen: Evidence) -> Iterator[Finding]:
     """Inputs near each other that are driven apart: the chaotic phase, in which neighbours are told apart too well."""
-    start, end = seen.gap_at(0), seen.gap_at(seen.end)
-    if np.isnan(end.value) or not np.isfinite(start.value) or seen.end == 0:
+    start, end = seen.gap_at(seen.begin), seen.gap_at(seen.end)
+    if np.isnan(end.value) or not np.isfinite(start.value) or seen.end <= seen.begin:
         return
     limits, growth = seen.thresholds, end.value - start.value
     forgotten = 1 - np.exp(end.value) < limits.forgotten and np.exp(end.value) - np.exp(start.value) > limits.fallen
@@ -108,18 +110,29 @@ def rounding(seen: Evidence) -> Iterator[Finding]:
     floor = seen.recorded.log_gap_floor
     if floor is None or not seen.recorded.log_gap.shape[2]:
         return
-    middle = np.array([median(column).value for column in gaps(seen.recorded, seen.sequences).T])
-    below = np.flatnonzero(middle < floor)
-    if not len(below):
+    with np.errstate(invalid="ignore"):
+        middle = np.array([median(column).value for column in gaps(seen.recorded, seen.sequences).T])
+        below = middle < floor
+    resolved = np.flatnonzero(below & np.isfinite(middle))  # inputs that one layer gives alike are no rounding
+    if not len(resolved):
         return
-    first = int(below[0])
+    first = int(resolved[0])
     name, least = seen.recorded_layers[first], float(floor[first])
     yield Finding(
         name="rounding",
         severity="warning",
-        measured=f"from {spoken(name)} on the median 1 - rho, {small(middle[first])}, is below {small(least)}, "
-        "what rounding in the model's own floats makes of it: it is no signal.",
+        measured=f"{_stretch(name, below[first:] | np.isnan(middle[first:]))} the median 1 - rho, "
+        f"{small(middle[first])}, is below {small(least)}, what rounding in the model's own floats makes of it: it is "
+        "no signal.",
         remedy="run the model in double precision to see how near the inputs are; as it is, it cannot tell them apart.",
         where=name,
         numbers=finite(log10_floor=least / TEN, log10_gap=middle[first] / TEN),
     )
+
+
+def _stretch(name: str, below: Bool[np.ndarray, " layer"]) -> str:
+    """Where gaps are below their floors: from a layer on, or there and at some of those after it."""
+    if len(below) > 1 and below.all():
+        return f"from {spoken(name)} on"
+    more = int(below.sum()) - 1
+    return f"at {spoken(name)}" + (f" and {counted(more, 'layer')} after it" if more else "")

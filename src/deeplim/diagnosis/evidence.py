@@ -18,6 +18,8 @@ FEWEST_FEATURES = 8
 """Features below which a layer's correlations are nearly signs, whatever the network."""
 FEWEST_FOR_SPREAD = 8
 """Initializations below which no spread is judged: its error is above a quarter of it."""
+INPUT = "input"
+"""The name of the layer that floating inputs themselves are."""
 
 
 class Weights(Protocol):
@@ -78,9 +80,74 @@ class Evidence:
         return decades(self.measured, self.sequences)
 
     @cached_property
+    def begin(self) -> int:
+        """The first layer that tells the inputs apart: before it they have no direction, or not one of their own.
+
+        An input of zeros has none, and the output of a position embedding is the same for all inputs.
+        """
+        if self.chain:
+            return 0
+        told = [np.isfinite(self.gap_at(layer).value) for layer in range(len(self.layers))]
+        return int(np.argmax(told))
+
+    @cached_property
     def end(self) -> int:
-        """The last layer as wide as half of the others are: a readout of few features has correlations of its own."""
-        return len(self.layers) - 1 if self.chain else int(np.flatnonzero(self._wide)[-1])
+        """The last layer that is judged: where the stream ends, before a readout that is narrow or begins at zero.
+
+        It is as wide as half of the layers are, for few features have correlations of their own. Where only branches
+        are, the readout must do.
+        """
+        if self.chain:
+            return len(self.layers) - 1
+        inside, wide = self.inside_branches, np.flatnonzero(self._wide & ~self._unread)
+        last = int(wide[-1]) if len(wide) else len(self.layers) - 1
+        if not inside[last]:
+            return last
+        after = [at for at in range(last + 1, len(self.layers)) if not inside[at] and self._several[at]]
+        before = np.flatnonzero(self._wide[:last] & ~inside[:last])
+        return after[-1] if after else int(before[-1]) if len(before) else last
+
+    @property
+    def wide_end(self) -> bool:
+        """Whether the last layer that is judged is as wide as half of the others are."""
+        return self.chain or bool(self._wide[self.end])
+
+    @cached_property
+    def inside_branches(self) -> Bool[np.ndarray, " layer"]:
+        """The layers that are residual branches or inside one: what they give is added to a stream."""
+        return np.array([is_inside(name, self.branches) for name in self.layers], dtype=bool)
+
+    @cached_property
+    def _unread(self) -> Bool[np.ndarray, " layer"]:
+        """The last layer, where it alone is zero whatever the input: a readout that begins at zero."""
+        zero = np.isneginf(self.measured.log_norm)
+        found = np.zeros(len(self.layers), dtype=bool)
+        found[-1] = len(found) > 1 and zero[:, -1].all() and not zero[:, -2].any()
+        return found
+
+    @cached_property
+    def _several(self) -> Bool[np.ndarray, " layer"]:
+        """The layers of two features or more: of one every two inputs are parallel."""
+        features = features_of(self.measured)
+        return np.ones(len(self.layers), dtype=bool) if features is None else np.asarray(features > 1)
+
+    @cached_property
+    def zero_inputs(self) -> Bool[np.ndarray, "sample input"]:
+        """Which inputs are all zero as they are given: they have no direction, and a norm only by biases."""
+        found = np.zeros((self.recorded.samples, self.recorded.inputs), dtype=bool)
+        return np.asarray(np.isneginf(self.recorded.log_norm[:, 0])) if self.recorded_layers[0] == INPUT else found
+
+    @cached_property
+    def parallel_inputs(self) -> Bool[np.ndarray, "sample pair"]:
+        """Which pairs are exactly parallel where layers begin to tell inputs apart, in every initialization.
+
+        Of two inputs of zeros too, which biases alone move.
+        """
+        first, second = np.triu_indices(self.measured.inputs, 1)
+        parallel = np.isneginf(self.measured.log_gap[:, self.begin])
+        parallel |= self.zero_inputs[:, first] & self.zero_inputs[:, second]
+        always = parallel.reshape(self.initializations, self.sequences, parallel.shape[1]).all(axis=0)
+        return np.tile(always, (self.initializations, 1))
 
     @cached_property
     def _wide(self) -> Bool[np.ndarray, " layer"]:
@@ -171,6 +238,11 @@ def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
         part = _starred(head) + dot + leaf if inside else _starred(name)
         parts.setdefault(part, []).append(at)
     return list(parts.values())
+
+
+def is_inside(name: str, modules: Sequence[str]) -> bool:
+    """Return whether a layer is the output of one of some modules, or of a module inside one."""
+    return any(f"{name.partition('#')[0]}.".startswith(f"{module}.") for module in modules)
 
 
 def _starred(name: str) -> str:

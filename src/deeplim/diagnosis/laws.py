@@ -56,7 +56,7 @@ def deviations(seen: Evidence) -> list[Deviation]:
         if not (seen.measured.alive[:, layer].all() and seen.predicted.alive[:, layer].all()):
             continue  # a lost network has no logarithm: lost-networks speaks of it
         for name, unknown in (("log_norm", _unknown(seen, layer)), ("log_gap", 0.0)):
-            if name == "log_gap" and _rounded(seen, layer):
+            if name == "log_gap" and (seen.measured.inputs == 1 or _rounded(seen, layer)):
                 continue
             ours, chain = (np.mean(getattr(paths, name)[:, layer], axis=1) for paths in (seen.measured, seen.predicted))
             if ours.size and np.isfinite(ours).all() and np.isfinite(chain).all() and chain.std() > 1e-9:

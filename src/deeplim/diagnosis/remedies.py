@@ -70,7 +70,7 @@ def designed(width: int, depth: int, log_gap: float) -> Shaping | None:
 
 def _start(seen: Evidence) -> float:
     """The median log gap of the inputs, to three digits so that a command can say it; 0 where there is one input."""
-    log_gap = seen.gap_at(0).value if seen.measured.inputs > 1 else 0.0
+    log_gap = seen.gap_at(seen.begin).value if seen.measured.inputs > 1 else 0.0
     return log(float(f"{min(exp(log_gap), 1.9):.3g}")) if log_gap > log(1e-12) else log_gap
 
 

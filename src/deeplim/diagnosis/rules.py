@@ -10,12 +10,14 @@ from deeplim.diagnosis.finding import SEVERITIES, Finding
 from deeplim.diagnosis.laws import law_mismatch
 from deeplim.diagnosis.norms import fluctuation, gradient, norm
 from deeplim.diagnosis.remedies import mended_by_shaping
-from deeplim.diagnosis.units import dead_units, lost_networks
+from deeplim.diagnosis.units import dead_units, lost_networks, parallel_inputs, zero_inputs, zero_output
 from deeplim.diagnosis.weights import weight_variance
 
 Rule = Callable[[Evidence], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
+    zero_inputs,
     lost_networks,
+    parallel_inputs,
     rank_collapse,
     decorrelation,
     norm,
@@ -25,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     frozen_branch,
     branch_explodes,
     dead_units,
+    zero_output,
     rounding,
     law_mismatch,
 )

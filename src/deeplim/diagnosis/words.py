@@ -10,9 +10,11 @@ TEN = math.log(10)
 def small(log_value: float) -> str:
     """Return exp of a log, with its power of ten where it is small: 1 - rho = 2.3e-14 keeps its digits.
 
-    >>> small(math.log(0.25)), small(math.log(2.34e-14)), small(-math.inf), small(-2000.0)
-    ('0.25', '2.3e-14', '0', '2.6e-869')
+    >>> small(math.log(0.25)), small(math.log(2.34e-14)), small(-math.inf), small(-2000.0), small(math.nan)
+    ('0.25', '2.3e-14', '0', '2.6e-869', 'unknown')
     """
+    if math.isnan(log_value):
+        return "unknown"
     if math.isinf(log_value) and log_value < 0:
         return "0"
     exponent = math.floor(log_value / TEN + 1e-12)
