@@ -83,8 +83,9 @@ class Diagnosis:
         """The layers in the printed table: of a model's, the first, the last, and some between that play one part."""
         places = list(range(len(self.layers)))
         if len(places) > _SHOWN and not self.evidence.chain:
-            main = main_stream(self.evidence.layers)
-            places = sorted({0, *main, places[-1]}) if len(main) > 2 else places
+            outside = [at for at in places if not self.evidence.inside_branches[at]] or places
+            main = main_stream(self.evidence.layers, self.evidence.branches)
+            places = sorted({outside[0], *main, outside[-1]}) if len(main) > 2 else outside
         return sorted({places[round(at)] for at in np.linspace(0, len(places) - 1, min(_SHOWN, len(places)))})
 
     def to_dict(self) -> dict[str, Any]:

@@ -177,15 +177,21 @@ class Evidence:
 
     @property
     def depth(self) -> int:
-        """The number of layers: the network's, else of blocks that are alike, else of linear maps, else of modules."""
+        """The number of layers: the network's, else of blocks that are alike, else of linear maps, else of modules.
+
+        Blocks are the depth where most layers are inside some: two layers of one name among others are no blocks.
+        """
         if self.network is not None:
             return self.network.depth
         if self.chain:
             return max(len(self.layers) - 1, 1)
         wide = self._wide
         parts = [part for part in streams(self.layers) if not self.layers[part[0]].isdigit()]
-        blocks = max((sum(bool(wide[at]) for at in part) for part in parts), default=0)
-        return blocks if blocks > 1 else self.linears or len(self.layers)
+        longest = max(parts, key=lambda part: sum(bool(wide[at]) for at in part), default=[])
+        blocks = sum(bool(wide[at]) for at in longest)
+        if blocks < 2:
+            return self.linears or len(self.layers)
+        return blocks if _mostly_blocks(self.layers, longest) else max(blocks, self.linears)
 
     def gap_at(self, layer: int) -> Interval:
         """Return the median of log(1 - rho) at a layer."""
@@ -217,7 +223,8 @@ def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
 
     Norms along depth are compared within one part, for a block's output and its attention's differ in size as they
     should. The numbers of a name say where, but for that of a module without any inside, in a module with a number or
-    beside blocks: in ``blocks.3.0`` it is the place in the block. ``one`` puts all layers into one: those of a chain.
+    beside blocks: in ``blocks.3.0`` it is the place in the block. A module that runs again and again is a part of its
+    own; in a numbered block its second run is one. ``one`` puts all layers into one: those of a chain.
 
     >>> streams(["embed", "h.0.attn", "h.0.mlp", "h.1.attn", "h.1.mlp"])
     [[0], [1, 3], [2, 4]]
@@ -225,19 +232,58 @@ def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
     [[0, 3], [1, 4], [2, 5]]
     >>> streams(["0", "1.0", "1", "2.0", "2", "3"])
     [[0], [1, 3], [2, 4], [5]]
+    >>> streams(["b", "b#2", "b#3"]), streams(["h.0.relu", "h.0.relu#2", "h.1.relu", "h.1.relu#2"])
+    ([[0, 1, 2]], [[0, 2], [1, 3]])
     """
     if one:
         return [list(range(len(names)))]
-    containers = {name[:at] for name in names for at in range(len(name)) if name[at] == "."}
-    blocks = {_starred(name) for name in containers}
+    containers = _containers(names)
+    blocks, again = {_starred(name) for name in containers}, _running_again(names)
     parts: dict[str, list[int]] = {}
     for at, name in enumerate(names):
+        module = name.partition("#")[0]
         head, dot, leaf = name.rpartition(".")
-        block = name in containers
-        inside = not block and (re.search(r"\d", head) or _starred(name) in blocks)
-        part = _starred(head) + dot + leaf if inside else _starred(name)
+        part = _starred(module)
+        if module not in containers and re.search(r"\d", head):
+            part = _starred(head) + dot + leaf
+        elif head in again:
+            part = module
+        elif module not in containers and part in blocks:
+            part = _starred(head) + dot + leaf
         parts.setdefault(part, []).append(at)
     return list(parts.values())
+
+
+def _running_again(names: Sequence[str]) -> set[str]:
+    """The modules all of whose layers run more than once: those of one block that runs again and again."""
+    told, heads = set(names), dict[str, set[str]]()
+    for name in names:
+        heads.setdefault(name.partition("#")[0].rpartition(".")[0], set()).add(name.partition("#")[0])
+    return {head for head, inside in heads.items() if head and all(f"{module}#2" in told for module in inside)}
+
+
+def _containers(names: Sequence[str]) -> set[str]:
+    """The modules that other layers are inside."""
+    return {name[:at] for name in names for at in range(len(name)) if name[at] == "."}
+
+
+def _mostly_blocks(names: Sequence[str], part: Sequence[int]) -> bool:
+    """Whether half of the layers are inside a part's blocks, or inside others that are alike and hold layers."""
+    containers = _containers(names)
+    blocks = {_block(names[at], containers) for at in part}
+    for other in streams(names):
+        several = {_block(names[at], containers) for at in other}
+        blocks |= {block for block in several if len(several) > 1 and block in containers}
+    return 2 * sum(is_inside(name, sorted(blocks)) for name in names) >= len(names)
+
+
+def _block(name: str, containers: set[str]) -> str:
+    """The innermost numbered module that a layer is inside, or is where it holds others; else its own module."""
+    module = name.partition("#")[0]
+    steps = module.split(".")
+    holds = len(steps) if module in containers else len(steps) - 1
+    numbered = [at for at in range(holds) if re.search(r"\d", steps[at])]
+    return ".".join(steps[: numbered[-1] + 1]) if numbered else module
 
 
 def is_inside(name: str, modules: Sequence[str]) -> bool:
@@ -249,9 +295,13 @@ def _starred(name: str) -> str:
     return re.sub(r"\d+", "*", name)
 
 
-def main_stream(names: Sequence[str]) -> list[int]:
-    """Return the longest part; of several as long the outermost, and of these the last: what blocks pass on."""
-    return max(streams(names), key=lambda part: (len(part), -names[part[0]].count("."), part[-1]))
+def main_stream(names: Sequence[str], branches: Sequence[str] = ()) -> list[int]:
+    """Return the longest part; of several as long the outermost, and of these the last: what blocks pass on.
+
+    A part of layers of residual ``branches`` is none, for blocks add it to what they pass on.
+    """
+    parts = [[at for at in part if not is_inside(names[at], branches)] for part in streams(names)]
+    return max(parts, key=lambda part: (len(part), *((-names[part[0]].count("."), part[-1]) if part else ())))
 
 
 def change_along(values: Float[np.ndarray, "sample layer"], stream: Sequence[int]) -> Float[np.ndarray, " sample"]:
