@@ -224,7 +224,8 @@ def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
     Norms along depth are compared within one part, for a block's output and its attention's differ in size as they
     should. The numbers of a name say where, but for that of a module without any inside, in a module with a number or
     beside blocks: in ``blocks.3.0`` it is the place in the block. A module that runs again and again is a part of its
-    own; in a numbered block its second run is one. ``one`` puts all layers into one: those of a chain.
+    own; in a numbered block of which the rest does not, its second run is one. ``one`` puts all layers into one: those
+    of a chain.
 
     >>> streams(["embed", "h.0.attn", "h.0.mlp", "h.1.attn", "h.1.mlp"])
     [[0], [1, 3], [2, 4]]
@@ -244,22 +245,24 @@ def streams(names: Sequence[str], *, one: bool = False) -> list[list[int]]:
         module = name.partition("#")[0]
         head, dot, leaf = name.rpartition(".")
         part = _starred(module)
-        if module not in containers and re.search(r"\d", head):
-            part = _starred(head) + dot + leaf
-        elif head in again:
-            part = module
-        elif module not in containers and part in blocks:
+        if head in again:
+            part = _starred(head) + dot + leaf.partition("#")[0]
+        elif module not in containers and (re.search(r"\d", head) or part in blocks):
             part = _starred(head) + dot + leaf
         parts.setdefault(part, []).append(at)
     return list(parts.values())
 
 
 def _running_again(names: Sequence[str]) -> set[str]:
-    """The modules all of whose layers run more than once: those of one block that runs again and again."""
+    """The modules all of whose layers run more than once: blocks that run again and again.
+
+    A numbered one takes two layers to tell: an activation alone may be called twice in each of many blocks.
+    """
     told, heads = set(names), dict[str, set[str]]()
     for name in names:
         heads.setdefault(name.partition("#")[0].rpartition(".")[0], set()).add(name.partition("#")[0])
-    return {head for head, inside in heads.items() if head and all(f"{module}#2" in told for module in inside)}
+    several = {head: inside for head, inside in heads.items() if len(inside) > 1 or not re.search(r"\d", head)}
+    return {head for head, inside in several.items() if head and all(f"{module}#2" in told for module in inside)}
 
 
 def _containers(names: Sequence[str]) -> set[str]:
