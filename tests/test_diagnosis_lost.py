@@ -114,6 +114,8 @@ def test_an_input_of_zeros_is_told_as_such():
     without = diagnosed(lambda: small(bias=False), inputs)
     assert [one.name for one in without.unhealthy] == ["zero-inputs"]
     assert "drop it" in without.named("zero-inputs").remedy
+    inputs[2] = 0
+    assert diagnosed(small, inputs).named("parallel-inputs") is None
     every = diagnosed(small, torch.zeros(3, 24))
     assert [one.name for one in every.unhealthy] == ["zero-inputs"]
     assert every.to_json()

@@ -152,7 +152,10 @@ def _rounded_before(seen: Evidence, aligned: Bool[np.ndarray, "sample pair"]) ->
 def _repeated(seen: Evidence) -> Iterator[Finding]:
     """Inputs that were given parallel, and stay so."""
     paths = seen.measured
-    stay = np.isneginf(paths.log_gap[:, seen.begin]) & np.isneginf(paths.log_gap[:, seen.end]) & seen.parallel_inputs
+    first, second = np.triu_indices(paths.inputs, 1)
+    zero = seen.zero_inputs[:, first] & seen.zero_inputs[:, second]  # these are told as such
+    stay = np.isneginf(paths.log_gap[:, seen.begin]) & np.isneginf(paths.log_gap[:, seen.end])
+    stay = np.asarray(stay & seen.parallel_inputs & ~zero)
     pairs = np.flatnonzero(stay.any(axis=0))
     if not len(pairs):
         return
