@@ -81,6 +81,25 @@ def test_norms_neither_overflow_nor_underflow(exponent: int):
     assert found[1] == pytest.approx(gaps, rel=1e-12)
 
 
+@pytest.mark.parametrize("rows", [3, 20])
+@pytest.mark.parametrize("apart", [1e-4, 1e-8, 1e-13])
+def test_gaps_of_near_inputs_are_the_same_at_every_scale_of_doubles(apart: float, rows: int):
+    rng = np.random.default_rng(9)
+    centre = rng.uniform(0.5, 1.0, 50) * rng.choice([-1, 1], 50)
+    x = np.append(centre + apart * rng.standard_normal((rows, 50)), rng.standard_normal((1, 50)), axis=0)
+    x[1] *= 3.0
+    _, gaps = norms_and_gaps(x)
+    exact = to_many_digits(x)[1]
+    error = 1e-11 + 1e-15 / np.sqrt(exact)
+    assert (np.abs(np.exp(gaps) - exact) < error * exact).all()
+    for exponent in (*range(-1000, 1000, 37), -1010, -1, 1, 1020):  # exact, so that not a bit may change
+        assert norms_and_gaps(np.ldexp(x, exponent))[1].tolist() == gaps.tolist(), exponent
+    for exponent in (-300, 255, 256, 600):  # one input of another scale
+        moved = x.copy()
+        moved[2] = np.ldexp(x[2], exponent)
+        assert norms_and_gaps(moved)[1].tolist() == gaps.tolist(), exponent
+
+
 @pytest.mark.parametrize("x", [np.ones(3), np.ones((2, 0)), np.ones((0, 2)), np.ones((2, 3), dtype=complex), [["a"]]])
 def test_what_is_no_matrix_of_numbers_is_refused(x: object):
     assert "give real numbers, one input a row" in refusal(lambda: norms_and_gaps(x))

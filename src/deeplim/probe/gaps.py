@@ -10,8 +10,8 @@ from deeplim.errors import InputError
 from deeplim.probe.products import Multiply, in_memory, multiply_rows, room_for, sums_of_rows
 from deeplim.probe.products_kernel import across_block, add_excess, gaps_of
 
-_EXTREME = 400
-"""Powers of two beyond which a double's square, summed over features, could over- or underflow."""
+_EXTREME = 100
+"""Powers of two beyond which rows are scaled: short of it squares, and those of small differences, are in range."""
 _NEAR = 2.0**-16
 """Gaps below this are found from differences; above it, 1 - rho loses five of sixteen digits at most."""
 _RESOLVED = 2.0**-16
@@ -112,7 +112,10 @@ def _refine(
         reference = int(near.sum(axis=1).argmax())
         chosen = np.concatenate([[reference], np.flatnonzero(near[reference])])
         dots = products[np.maximum(chosen, reference), np.minimum(chosen, reference)]
-        found, resolved = _gaps_across(_products_across(x, chosen, dots, multiply), float(dots[0]))
+        # In a unit near |r|, a power of two, so that squares of squares are in range and no digit depends on the scale.
+        unit = float(np.exp2(np.rint(np.log2(dots[0]) / 2)))
+        square = float(dots[0]) / unit**2
+        found, resolved = _gaps_across(_products_across(x, chosen, dots, unit, multiply), square)
         within = np.ix_(chosen, chosen)
         better = resolved & near[within]
         gap[within] = np.where(better, found, gap[within])
@@ -124,9 +127,10 @@ def _products_across(
     x: Float[np.ndarray, "input feature"],
     chosen: Int[np.ndarray, " near"],
     dots: Float[np.ndarray, " near"],
+    unit: float,
     multiply: Multiply,
 ) -> Float[np.ndarray, "near near"]:
-    """<w^a, w^b> of the chosen rows over the first of them, r, from their products with it; in two passes."""
+    """<w^a, w^b> / unit^2 of the chosen rows over the first of them, r, from their products with it; in two passes."""
     numbers, starts = in_memory(x[None])
     starts, features = starts[0][chosen], x.shape[1]
     # A power of two brings neighbours on its two sides together, so that their difference is exact.
@@ -139,10 +143,10 @@ def _products_across(
     reference = np.empty(room.shape[2])
     for begin in range(0, features, room.shape[2]):
         block = room[:, :, : features - begin]
-        across_block(numbers, starts, factors, more, begin, reference, block[0])
+        across_block(numbers, starts, factors, more, unit, begin, reference, block[0])
         multiply(block, found)
     products = np.tril(found[0]) + np.tril(found[0], -1).T
-    for i in 1 + np.flatnonzero(products.diagonal()[1:] <= _ROUNDING**2 * dots[0]):
+    for i in 1 + np.flatnonzero(products.diagonal()[1:] <= _ROUNDING**2 * dots[0] / unit**2):
         if _proportional(x[chosen[0]].astype(float), x[chosen[i]].astype(float)):
             products[i] = products[:, i] = 0.0
     return products

@@ -145,12 +145,12 @@ def add_excess(numbers, starts, factors, features, buffers, excess):
 
 
 @kernel(nogil=True, error_model="numpy")
-def across_block(numbers, starts, factors, more, offset, reference, found):
-    """Fill found (row, feature) with (factor x^a - (1 + more^a) r) / (1 + more^a), r being the first row."""
+def across_block(numbers, starts, factors, more, unit, offset, reference, found):
+    """Fill found (row, feature) with (factor x^a / (1 + more^a) - r) / unit, r being the first row."""
     width = found.shape[1]
     first = starts[0] + offset
     for j in range(width):
         reference[j] = numbers[first + j]
     for a in range(len(starts)):
         at = starts[a] + offset
-        _across(numbers[at : at + width], factors[a], reference[:width], more[a], 1 / (1 + more[a]), found[a])
+        _across(numbers[at : at + width], factors[a], reference[:width], more[a], 1 / (1 + more[a]) / unit, found[a])
