@@ -216,6 +216,36 @@ def test_copies_are_redrawn():
     assert abs(kernel[0].sum() - kernel[1].sum()) > 1e-3
 
 
+class Masked(nnx.Module):
+    """Two layers with the same weights, a third of which are zero."""
+
+    def __init__(self, *, rngs):
+        kernel = jnp.where(jax.random.uniform(rngs.params(), (8, 8)) < 0.3, 0, jax.random.normal(rngs.params(), (8, 8)))
+        self.layers = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(2)])
+        for layer in self.layers:
+            layer.kernel[...] = kernel
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_copies_keep_zeros_in_their_places_and_equal_layers_equal():
+    model = Masked(rngs=nnx.Rngs(1))
+    (_, own), (_, other) = networks(model, read_arguments(X, 64), 2, 0, None)
+    before, after = ([layer["kernel"][...] for layer in n.parameters["layers"].values()] for n in (own, other))
+    np.testing.assert_array_equal(after[0], after[1])
+    np.testing.assert_array_equal(before[0] == 0, after[0] == 0)
+    assert (before[0] != after[0]).sum() > 0.9 * (before[0] != 0).sum()
+
+
+def test_copies_without_anything_to_redraw_are_told():
+    model = nnx.Linear(8, 8, kernel_init=jax.nn.initializers.constant(0.5), rngs=nnx.Rngs(0))
+    told = "a probed Linear, its own weights and 2 copies without anything to redraw"
+    assert record(model, X, repeats=3).source == told
+
+
 def test_initialize_draws_copies_of_nnx_models():
     def double(copy):
         copy.first.kernel[...] = 2 * copy.first.kernel[...]

@@ -15,7 +15,7 @@ from deeplim.probe.array_inputs import Arguments
 from deeplim.probe.factories import FORWARD, WEIGHTS, build, reason, seeded, stream
 from deeplim.probe.flax_visits import Visits, init_linen, is_floating, run_linen, run_nnx
 from deeplim.probe.layers import own_and_copies
-from deeplim.probe.redraws import SAMPLE, signs_of
+from deeplim.probe.redraws import FIRST, SAMPLE, alike, signs_of
 from deeplim.specs import brief
 
 Initialize = Callable[[Any], Any]
@@ -43,11 +43,11 @@ def networks(
         yield repeat, network
 
 
-def told(model: Any, repeats: int, initialize: Initialize | None) -> str:
-    """Return where the networks' weights come from, in words."""
+def told(model: Any, repeats: int, initialize: Initialize | None, *, redrawn: bool) -> str:
+    """Return where the networks' weights come from, in words; redrawn: whether a copy has other parameters."""
     if not isinstance(model, nnx.Module):
         return f"{repeats} made by {'its own initializers' if isinstance(model, linen.Module) else 'a factory'}"
-    return own_and_copies(repeats, anew=initialize is not None)
+    return own_and_copies(repeats, anew=initialize is not None, changed=redrawn)
 
 
 def key(seed: int, repeat: int, purpose: int) -> jax.Array:
@@ -148,7 +148,11 @@ def _drawn(model: nnx.Module, seed: int, repeat: int, initialize: Initialize | N
     copy = nnx.clone(model)
     if initialize is None:
         rng = np.random.default_rng(stream(seed, repeat))
-        nnx.update(copy, jax.tree.map(lambda leaf: _redrawn(leaf, rng), nnx.state(copy, nnx.Param)))
+        leaves, structure = jax.tree.flatten(nnx.state(copy, nnx.Param))
+        drawn: list[jax.Array] = []
+        for place, first in enumerate(alike(leaves, _looks, _equal)):
+            drawn.append(_redrawn(leaves[place], rng) if first == place else drawn[first])
+        nnx.update(copy, jax.tree.unflatten(structure, drawn))
         return copy
     try:
         with seeded(seed, repeat):
@@ -161,17 +165,32 @@ def _drawn(model: nnx.Module, seed: int, repeat: int, initialize: Initialize | N
 
 def _redrawn(leaf: jax.Array, rng: np.random.Generator) -> jax.Array:
     """An array drawn again from its own entries (see ``redraws``)."""
-    entries = rng.permutation(np.asarray(leaf).ravel())
+    entries = np.array(leaf).ravel()
+    moving = entries != 0
+    numbers = rng.permutation(entries[moving])
     if is_floating(leaf) and entries.itemsize > 1:
-        wide = entries[:SAMPLE].astype(complex if jnp.iscomplexobj(leaf) else float)
-        signs = signs_of(wide.view(float).reshape(len(wide), -1), len(entries), rng)
-        entries = entries if signs is None else entries * signs.astype(entries.dtype)
+        wide = numbers[:SAMPLE].astype(complex if jnp.iscomplexobj(leaf) else float)
+        signs = signs_of(wide.view(float).reshape(len(wide), 2 if jnp.iscomplexobj(leaf) else 1), len(numbers), rng)
+        numbers = numbers if signs is None else numbers * signs.astype(entries.dtype)
+    entries[moving] = numbers
     return jnp.asarray(entries.reshape(leaf.shape))
 
 
+def _looks(leaf: jax.Array) -> tuple[object, ...]:
+    return leaf.dtype, leaf.shape, np.asarray(leaf).ravel()[:FIRST].tobytes()
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def changed(before: Any, after: Any) -> bool:
+    """Return whether parameters of one structure differ in any number."""
+    return not all(map(_equal, jax.tree.leaves(before), jax.tree.leaves(after)))
+
+
 def _check_changed(initialize: Initialize, before: Any, after: Any) -> None:
-    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-    if all(np.array_equal(np.asarray(old), np.asarray(new)) for old, new in pairs):
+    if not changed(before, after):
         raise InputError(
             f"initialize={brief(initialize)} changed no parameter; it is called with the whole model: an NNX copy that "
             "it changes, or a linen module's variables, of which it returns others."

@@ -9,7 +9,7 @@ import torch
 
 from deeplim.errors import InputError
 from deeplim.probe.factories import build, reason, seeded, stream
-from deeplim.probe.redraws import SAMPLE, signs_of
+from deeplim.probe.redraws import FIRST, SAMPLE, alike, signs_of
 from deeplim.specs import brief
 
 Initialize = Callable[[torch.nn.Module], object]
@@ -105,8 +105,7 @@ def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initializ
             initialize(network)
     except Exception as error:
         raise InputError(f"initialize={brief(initialize)} failed ({reason(error)}).") from error
-    pairs = zip(model.parameters(), network.parameters(), strict=True)
-    if all(torch.equal(before, after) for before, after in pairs):
+    if not changed(model, network):
         raise InputError(
             f"initialize={brief(initialize)} changed no parameter; it is called once, with the whole model, as in "
             "lambda model: model.apply(draw)."
@@ -114,15 +113,52 @@ def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initializ
     return network
 
 
+def changed(model: torch.nn.Module, network: torch.nn.Module) -> bool:
+    """Return whether a copy of a model has other parameters."""
+    pairs = zip(model.parameters(), network.parameters(), strict=True)
+    return not all(_equal(before, after) for before, after in pairs)
+
+
 def redraw(network: torch.nn.Module, rng: np.random.Generator) -> None:
     """Draw every parameter again from its own entries, whatever their type and device (see ``redraws``)."""
-    for parameter in network.parameters():
-        values = parameter.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).view(-1)
-        rows = torch.view_as_real(values) if values.is_complex() else values
-        rng.shuffle(rows.numpy() if rows.ndim > 1 else rows.view(_INTEGERS[rows.element_size()]).numpy())
-        if rows.is_floating_point() and rows.element_size() > 1:
-            signs = signs_of(rows[:SAMPLE].to(torch.float64).numpy(), len(rows), rng)
-            if signs is not None:
-                rows.mul_(torch.from_numpy(signs).view(-1, *[1] * (rows.ndim - 1)))
-        with torch.no_grad():
-            parameter.copy_(values.view(parameter.shape))
+    parameters = list(network.parameters())
+    firsts = alike(parameters, _looks, _equal)
+    with torch.no_grad():
+        for place, first in enumerate(firsts):
+            if first == place:
+                _redraw(parameters[place], rng)
+            else:
+                parameters[place].copy_(parameters[first])
+
+
+def _redraw(parameter: torch.Tensor, rng: np.random.Generator) -> None:
+    values = parameter.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).view(-1)
+    rows = torch.view_as_real(values) if values.is_complex() else values
+    bits = rows.view(_INTEGERS[rows.element_size()]).numpy()
+    moving = (rows != 0).numpy().reshape(len(rows), -1).any(axis=1)
+    entries = bits if moving.all() else bits[moving]
+    rng.shuffle(entries)
+    if rows.is_floating_point() and rows.element_size() > 1:
+        numbers = torch.from_numpy(entries).view(rows.dtype)
+        signs = signs_of(numbers[:SAMPLE].to(torch.float64).numpy(), len(numbers), rng)
+        if signs is not None:
+            numbers.mul_(torch.from_numpy(signs).view(-1, *[1] * (rows.ndim - 1)))
+    if entries is not bits:
+        bits[moving] = entries
+    parameter.copy_(values.view(parameter.shape))
+
+
+def _bits(parameter: torch.Tensor) -> torch.Tensor:
+    """A parameter's numbers as whole ones of the same bits, which can be compared in every type."""
+    values = parameter.detach()
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    return values.view(_INTEGERS[values.element_size()])
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(_bits(one), _bits(other))
+
+
+def _looks(parameter: torch.Tensor) -> tuple[object, ...]:
+    first = torch.atleast_1d(_bits(parameter))[:1].flatten()[:FIRST]
+    return parameter.dtype, parameter.shape, parameter.device, first.cpu().numpy().tobytes()

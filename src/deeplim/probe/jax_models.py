@@ -11,7 +11,7 @@ from deeplim.errors import InputError
 from deeplim.paths import Paths
 from deeplim.probe.array_inputs import Arguments, read_arguments
 from deeplim.probe.factories import COTANGENT, reason, stream
-from deeplim.probe.flax_networks import Initialize, Network, networks, precise, takes_rngs, told
+from deeplim.probe.flax_networks import Initialize, Network, changed, networks, precise, takes_rngs, told
 from deeplim.probe.flax_visits import Key, Output, Visits, first_floating
 from deeplim.probe.functions import widened
 from deeplim.probe.layers import INPUT, ROOT, Layers, source
@@ -42,9 +42,11 @@ def probe(
     """Return the signals of a model's networks, or their gradients; ``record`` says what the options mean."""
     arguments = read_arguments(inputs, most)
     layers = Layers(Signals(repeats), arguments, per, most)
-    kind = "module"
+    kind, redrawn = "module", False
+    own = nnx.state(model, nnx.Param) if isinstance(model, nnx.Module) else None
     for repeat, network in networks(model, arguments, repeats, seed, initialize):
         kind = network.kind
+        redrawn = redrawn or (own is not None and repeat > 0 and changed(own, network.parameters))
         run = Run(network, arguments, modules)
         last, outputs = run.recorded(layers)
         if backward:
@@ -54,7 +56,7 @@ def probe(
             for output in outputs:
                 layers.add(output.key[0], widened(np.asarray(output.array)), output.rounding)
         layers.finish()
-    how = told(model, repeats, initialize)
+    how = told(model, repeats, initialize, redrawn=redrawn)
     words = source(kind, how, backward=backward, taken=arguments.taken, left_out=layers.left_out)
     return layers.signals.paths(words, layers.names)
 

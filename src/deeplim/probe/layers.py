@@ -122,10 +122,15 @@ def source(kind: str, how: str, *, backward: bool, taken: str, left_out: str) ->
     return told + left_out
 
 
-def own_and_copies(repeats: int, *, anew: bool) -> str:
-    """Return where the weights come from of networks that are a model and copies of it, in words."""
+def own_and_copies(repeats: int, *, anew: bool, changed: bool) -> str:
+    """Return where the weights come from of networks that are a model and copies of it, in words.
+
+    anew: whether the copies are initialized by a function; changed: whether any has other parameters than the model.
+    """
     if repeats == 1:
         return "its own weights"
+    if not changed:
+        return f"its own weights and {counted(repeats - 1, 'copy', 'copies')} without anything to redraw"
     redrawn = "" if anew else "redrawn "
     copies = counted(repeats - 1, f"{redrawn}copy", f"{redrawn}copies")
     return f"its own weights and {copies}{' initialized anew' * anew}"

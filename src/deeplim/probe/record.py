@@ -61,8 +61,8 @@ def record(
     the module inside or as another view, is not recorded again.
 
     model: a factory, called once a repeat under a seed of its own, or a model. Of a model the first sample is its own
-    weights; for each other one every parameter of a copy is drawn again from its own entries, shuffled and, where
-    their mean is zero, with random signs: as good as new where they are independent, identically distributed and
+    weights; for each other one every parameter of a copy is drawn again from its own entries but zeros, shuffled and,
+    where their mean is zero, with random signs: as good as new where they are independent, identically distributed and
     symmetric (and wrong where they are not, as in orthogonal weights), unless ``initialize(copy)`` draws them. A Flax
     linen module draws its own weights under a key of each repeat, changed by ``initialize(variables)``; a factory of
     NNX modules takes rngs. Or model is function(seed, inputs), in whatever library, which draws a network by a whole

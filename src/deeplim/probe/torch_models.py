@@ -8,7 +8,7 @@ import torch
 from deeplim.errors import InputError
 from deeplim.paths import Paths
 from deeplim.probe.factories import COTANGENT, FORWARD, seeded, stream
-from deeplim.probe.initializations import Initialize, networks
+from deeplim.probe.initializations import Initialize, changed, networks, plain
 from deeplim.probe.layers import ROOT, Layers, own_and_copies, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
@@ -39,10 +39,12 @@ def probe(
     """Return the signals of a model's networks, or their gradients; ``record`` says what the options mean."""
     arguments = read_arguments(inputs, most)
     layers = Layers(Signals(repeats, multiply=_multiply), arguments, per, most)
-    kind = "module"
+    given = isinstance(model, torch.nn.Module)
+    kind, redrawn = "module", False
     with torch.inference_mode(False):
         for repeat, network in networks(model, repeats, seed, initialize):
             kind = type(network).__name__
+            redrawn = redrawn or (given and repeat > 0 and changed(plain(model), network))
             with seeded(seed, repeat, FORWARD), kept_as_it_was(network):
                 if backward:
                     rng = np.random.default_rng(stream(seed, repeat, COTANGENT))
@@ -50,7 +52,8 @@ def probe(
                 else:
                     _signals(network, layers, arguments.moved(network), modules)
             layers.finish()
-    how = _told(isinstance(model, torch.nn.Module), repeats, initialize)
+    made = f"{repeats} made by a factory"
+    how = own_and_copies(repeats, anew=initialize is not None, changed=redrawn) if given else made
     told = source(kind, how, backward=backward, taken=arguments.taken, left_out=layers.left_out)
     return layers.signals.paths(told, layers.names)
 
@@ -132,8 +135,3 @@ def _multiply(rows: np.ndarray, products: np.ndarray) -> None:
     for begin in range(0, count, strip):
         end = begin + strip
         found[:, begin:end, :end].baddbmm_(doubles[:, begin:end], doubles[:, :end].mT)
-
-
-def _told(given: bool, repeats: int, initialize: Initialize | None) -> str:
-    """Where the networks' weights come from."""
-    return f"{repeats} made by a factory" if not given else own_and_copies(repeats, anew=initialize is not None)
