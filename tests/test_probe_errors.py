@@ -72,7 +72,20 @@ CASES = {
     "text": (mlp, "digits", "inputs of type str were given"),
     "a number": (mlp, 3.0, "inputs of type float were given"),
     "numbers in lists": (mlp, [[1.0, 2.0], [3.0]], "the inputs are lists of unequal lengths"),
-    "nothing in a tuple": (mlp, (), "hold no tensor with an axis"),
+    "nothing in a tuple": (mlp, (), "empty inputs hold no tensor with an axis"),
+    "nothing in a dict": (mlp, {}, "empty inputs hold no tensor with an axis"),
+    "nothing but a flag": (mlp, (True,), "the inputs (True,) hold no tensor with an axis"),
+    "one number for each input": (
+        nn.Linear(12, 1),
+        X.astype(np.float32),
+        "no module gave floating numbers for each of 4",
+    ),
+    "a sparse tensor": (mlp, torch.ones(4, 12).to_sparse(), "of layout torch.sparse_coo was given as inputs; give"),
+    "sparse rows": (mlp, {"input": torch.ones(4, 12).to_sparse_coo()}, "give tensor.to_dense()"),
+    "a tensor without values": (mlp, (torch.ones(4, 12, device="meta"),), "on the meta device, without values"),
+    "a nested tensor": (mlp, torch.nested.as_nested_tensor([torch.ones(2)], layout=torch.jagged), "a nested tensor"),
+    "a batch of sparse ones": (mlp, [torch.ones(4, 12).to_sparse()], "of layout torch.sparse_coo"),
+    "eight bits": (mlp, torch.ones(4, 12).to(torch.float8_e5m2), "float8_e5m2 was given as inputs; give tensor.float"),
     "a scalar tensor": (mlp, torch.tensor(1.0), "hold no tensor with an axis"),
     "no batches": (mlp, [], "the iterable of batches that was given is empty"),
     "batches that raise": (mlp, exploding_batches(), "the batches of inputs could not be read (OSError: disk gone)"),
@@ -106,6 +119,27 @@ OPTIONS = {
 def test_options_out_of_range(option: str):
     value, told = OPTIONS[option]
     assert told in refusal(lambda: dl.probe.record(mlp, X, **{option: value}))
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long doubles are doubles on this machine")
+@pytest.mark.parametrize(
+    "inputs", [X.astype(np.longdouble), {"input": X.astype(np.longdouble)}, X.astype("clongdouble")]
+)
+def test_more_than_double_precision_is_refused(inputs):
+    assert "give double precision, array.astype(" in refusal(lambda: dl.probe.record(mlp, inputs))
+
+
+def test_numbers_in_another_order_of_bytes_are_numbers():
+    swapped, plain = (dl.probe.record(mlp, x, repeats=1) for x in (X.astype(">f8"), X))
+    assert (swapped.log_gap == plain.log_gap).all()
+
+
+@pytest.mark.parametrize("verb", [dl.probe.record, dl.probe.record_gradients])
+def test_some_module_must_be_chosen(verb):
+    for none in ([], (), iter([])):
+        assert "modules= names no module; give at least one" in refusal(lambda none=none: verb(mlp, X, modules=none))
+    assert "chooses none of what there is" in refusal(lambda: verb(mlp, X, modules=lambda name, module: False))
+    assert verb(mlp, X, repeats=2, modules=iter(["0"])).layer_names == ("input", "0")
 
 
 def test_initializations_that_fail_or_draw_nothing():
@@ -282,7 +316,7 @@ class Add(torch.nn.Module):
         return x + 1
 model, x = torch.nn.Sequential(*[Add() for _ in range(60)]), numpy.ones((4, 2**19), dtype=numpy.float32)
 x[:, :4] = numpy.eye(4)
-dl.probe.record(model, x, repeats=1, modules=[])
+dl.probe.record(model, x, repeats=1, modules=["0"])
 before = peak()
 dl.probe.record(model, x, repeats=2)
 print(peak() - before)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 import deeplim as dl
 from deeplim.errors import InputError
@@ -130,7 +131,14 @@ WRONG = [
     (lambda: record(lambda seed, x: [x], X, initialize=fails), "a function was given; leave it out"),
     (lambda: record_gradients(lambda seed, x: [x], X), "have no gradients to follow"),
     (lambda: record(lambda seed, x: [x] * (1 + seed % 2), X), "every network must run the same modules"),
-    (lambda: record(lambda seed, x: [x[0]], np.ones((2, 3), int)), "no module gave floating numbers"),
+    (lambda: record(lambda seed, x: [x[0]], np.ones((2, 3), int)), "returned 0 of shape (3,) for 2 inputs; it must"),
+    (lambda: record(lambda seed, x: {"a": x.T, "b": x[:1]}, X), "a of shape (24, 2), b of shape (1, 24) for 2 inputs"),
+    (lambda: record(lambda seed, x: [], X), "returned nothing for 2 inputs; it must return a list of arrays"),
+    (lambda: record(lambda seed, x: [x], X, modules=[]), "modules= names no module"),
+    (lambda: record(lambda seed, x: [x], X, modules=lambda name, array: False), "chooses none of what there is"),
+    (lambda: record(lambda seed, x: [x], torch.ones(2, 3).to_sparse()), "type Tensor was given as inputs that is no"),
+    (lambda: record(lambda seed, x: [x], {"x": torch.ones(2, 3, device="meta")}), "give one that NumPy can read"),
+    (lambda: record(lambda seed, x: [x], ()), "empty inputs hold no array with an axis"),
 ]
 
 

@@ -301,6 +301,8 @@ WRONG = [
         "the parameter BatchNorm_0.bias contains a NaN",
     ),
     (lambda: record(FIRST, X, modules=["Dense_7"]), "the model ran no module 'Dense_7'; it ran Dense_0,"),
+    (lambda: record(FIRST, X, modules=[]), "modules= names no module"),
+    (lambda: record(FIRST, X, modules=lambda name, module: False), "chooses none of what there is"),
     (lambda: record(FIRST, X * np.inf), "contain a NaN or an infinity"),
     (lambda: record(FIRST, "x"), "inputs of type str were given"),
     (lambda: record(FIRST, {"x": 3}), "hold no array with an axis"),
@@ -313,6 +315,15 @@ WRONG = [
 def test_errors_are_sentences(wrong, told):
     with pytest.raises(InputError, match=re.escape(told)):
         wrong()
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long doubles are doubles on this machine")
+@pytest.mark.parametrize("model", [FIRST, NNXNetwork])
+def test_more_than_double_precision_is_refused(model):
+    with pytest.raises(InputError, match="give double precision"):
+        record(model, X.astype(np.longdouble))
+    swapped = record(model, X.astype(">f4"), repeats=1)
+    assert (swapped.log_gap == record(model, X.astype("f4"), repeats=1).log_gap).all()
 
 
 def test_batches_of_any_library_are_collected():

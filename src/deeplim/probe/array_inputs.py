@@ -76,6 +76,18 @@ def _depth(value: Any) -> int:
     return max(depths) + 1 if all(depths) else 0
 
 
+def check_bits(dtype: np.dtype) -> None:
+    """Raise InputError for numbers of more than double precision, which no framework has."""
+    if dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        cure = "complex" if dtype.kind == "c" else "float"
+        raise InputError(f"an array of type {dtype} was given as inputs; give double precision, array.astype({cure}).")
+
+
+def held(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return words for inputs that hold nothing."""
+    return f"the inputs {brief(args or kwargs)}" if args or kwargs else "empty inputs"
+
+
 def is_floating(dtype: np.dtype) -> bool:
     """Whether numbers of this type are floating, bfloat16 among them, which NumPy calls void."""
     return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))
@@ -106,9 +118,17 @@ def read_arguments(inputs: Any, most: int) -> Arguments:
 def _array(value: Any) -> Any:
     """Arrays of any framework as NumPy's, of their own type; what is none, such as a flag, as it is."""
     value = numbers(value, least=2)  # one list may be an option, such as a shape
-    if not hasattr(value, "__array__") or np.ndim(value) == 0:
+    if not hasattr(value, "__array__"):
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # such as a tensor that is sparse, or has a gradient
+        raise InputError(
+            f"an object of type {type(value).__name__} was given as inputs that is no array of numbers "
+            f"({reason(error)}); give one that NumPy can read."
+        ) from error
+    if array.ndim == 0:
+        return value
     if array.dtype.kind not in "biuf" and not is_floating(array.dtype):
         raise InputError(f"an array of type {array.dtype} was given as inputs; give real numbers.")
     return array
@@ -117,7 +137,7 @@ def _array(value: Any) -> Any:
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], taken: str) -> Arguments:
     found = Arguments(args, kwargs, 0, taken)
     if not found.arrays:
-        raise InputError(f"the inputs {brief(args or kwargs)} hold no array with an axis; give {_KINDS}.")
+        raise InputError(f"{held(args, kwargs)} hold no array with an axis; give {_KINDS}.")
     return replace(found, count=len(next(iter(found.arrays.values()))))
 
 

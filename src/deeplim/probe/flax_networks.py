@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen, nnx
 
 from deeplim.errors import InputError
-from deeplim.probe.array_inputs import Arguments
+from deeplim.probe.array_inputs import Arguments, check_bits
 from deeplim.probe.factories import FORWARD, WEIGHTS, build, reason, seeded, stream
 from deeplim.probe.flax_visits import Visits, init_linen, is_floating, run_linen, run_nnx
 from deeplim.probe.layers import own_and_copies
@@ -60,7 +60,8 @@ def precise(parameters: Any, array: Any) -> Any:
     if not isinstance(array, np.ndarray):
         return array
     kinds = {leaf.dtype for leaf in jax.tree_util.tree_leaves(parameters) if is_floating(leaf)}
-    made = jnp.asarray(array)
+    check_bits(array.dtype)
+    made = jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
     return made.astype(kinds.pop()) if is_floating(made) and len(kinds) == 1 else made
 
 

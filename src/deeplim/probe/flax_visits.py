@@ -16,7 +16,7 @@ from flax.core import DenyList
 
 from deeplim.errors import InputError
 from deeplim.paths import listed
-from deeplim.probe.layers import INPUT, ROOT, chooses
+from deeplim.probe.layers import INPUT, ROOT, check_chosen, chooses
 from deeplim.probe.record import Modules
 from deeplim.specs import brief
 
@@ -46,6 +46,7 @@ class Visits:
         self.empty: list[str] = []  # what has no floating numbers
         self.running: list[str] = []
         self._modules = modules
+        self._any = False  # whether a function has chosen any
         self._added = added
         self._runs: dict[str, int] = {}
         self._kept: set[int] = set()  # their outputs are held, so that no other array has these addresses
@@ -96,11 +97,14 @@ class Visits:
         if self._modules is None:
             return True
         if callable(self._modules):
-            return chooses(self._modules, name, module)
+            chosen = chooses(self._modules, name, module)
+            self._any |= chosen
+            return chosen
         return name in ([self._modules] if isinstance(self._modules, str) else self._modules)
 
     def check_names(self) -> None:
-        """Raise InputError when a module chosen by name did not run where it can be seen."""
+        """Raise InputError when no module was chosen, or when one by name did not run where it can be seen."""
+        check_chosen(self._modules, self._any or self.hidden)
         if self._modules is None or callable(self._modules):
             return
         for name in {self._modules} if isinstance(self._modules, str) else self._modules:

@@ -10,7 +10,7 @@ from deeplim.errors import InputError
 from deeplim.paths import Paths, listed
 from deeplim.probe.array_inputs import Arguments, is_floating, read_arguments
 from deeplim.probe.factories import reason, stream
-from deeplim.probe.layers import INPUT, Layers, chooses, source
+from deeplim.probe.layers import INPUT, Layers, check_chosen, chooses, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
 from deeplim.specs import brief, counted
@@ -67,7 +67,11 @@ def probe(
                 f"{brief(model)} could not be called with a seed and inputs of shape {arguments.shapes} "
                 f"({reason(error)}); give a function of these two."
             ) from error
-        _add(_by_name(model, activations), layers, arguments, modules)
+        arrays = _by_name(model, activations)
+        _add(arrays, layers, arguments, modules)
+        if layers.bare:
+            shapes = listed([f"{name} of shape {array.shape}" for name, array in arrays.items()], 3) or "nothing"
+            raise InputError(f"{brief(model)} returned {shapes} for {layers.those}; it must return {_WANTED}.")
         layers.finish()
     told = source(
         f"function {name}", counted(repeats, "seed"), backward=False, taken=arguments.taken, left_out=layers.left_out
@@ -115,7 +119,9 @@ def _chosen(arrays: dict[str, np.ndarray], modules: Modules | None) -> set[str]:
     if modules is None:
         return set(arrays)
     if callable(modules):
-        return {name for name, array in arrays.items() if chooses(modules, name, array)}
+        found = {name for name, array in arrays.items() if chooses(modules, name, array)}
+        check_chosen(modules, found or not arrays)
+        return found
     wanted = {modules} if isinstance(modules, str) else set(modules)
     unknown = sorted(str(name) for name in wanted - set(arrays))
     if unknown:

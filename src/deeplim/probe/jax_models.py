@@ -118,7 +118,7 @@ class Run:
 
 def _checked(last: Any, layers: Layers) -> jax.Array:
     found = first_floating(last)
-    if found is None or not layers.fits(ROOT, found.shape):
+    if found is None or not layers.apart(found.shape):
         raise InputError(
             "the model's output has no floating numbers for each input that depend on its parameters; gradients need "
             "some."

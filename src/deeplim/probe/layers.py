@@ -40,6 +40,7 @@ class Layers:
         self._per = per
         self._most = most
         self._length = arguments.tokens if per == "token" else 0
+        self._fitted = False
         self._skipped: dict[str, None] = {}
         self._hidden: dict[str, None] = {}
 
@@ -55,6 +56,17 @@ class Layers:
         return max(-(-self._length // self._most), 1)
 
     @property
+    def those(self) -> str:
+        """How many inputs there are, in words."""
+        words = ("sequence of tokens", "sequences of tokens") if self._per == "token" else ("input",)
+        return counted(self._count, *words)
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but the inputs of the network in hand has fitted."""
+        return not self._fitted
+
+    @property
     def left_out(self) -> str:
         """Words on the modules that have no signal, or one that cannot be seen."""
         reasons = {f"not being a row of floating numbers for each {self._per}": self._skipped} | {_HIDDEN: self._hidden}
@@ -68,14 +80,20 @@ class Layers:
         """Note a module whose output cannot be seen."""
         self._hidden[name] = None
 
-    def fits(self, name: str, shape: Shape) -> bool:
-        """Whether an output has the inputs, or sequences and tokens, along its first axes, and numbers in each."""
+    def apart(self, shape: Shape) -> bool:
+        """Whether this is the shape of inputs, or sequences and tokens, along the first axes, and numbers in each."""
         if self._per == "token" and not self._length and len(shape) == 3 and shape[0] == self._count:
             self._length = shape[1]
         axes = (self._count, self._length) if self._per == "token" else (self._count,)
-        apart = shape[: len(axes)] == axes and prod(shape) > prod(axes)
-        if not apart and name != INPUT:
-            self.skip(name)
+        return shape[: len(axes)] == axes and prod(shape) > prod(axes)
+
+    def fits(self, name: str, shape: Shape) -> bool:
+        """Whether an output has inputs and numbers ``apart``; noted as left out where it has not."""
+        apart = self.apart(shape)
+        if name != INPUT:
+            self._fitted |= apart
+            if not apart:
+                self.skip(name)
         return apart
 
     def add(self, name: str, values: np.ndarray, rounding: float) -> None:
@@ -95,13 +113,13 @@ class Layers:
         return np.broadcast_to(normals, shape)
 
     def finish(self) -> None:
-        """End a network; InputError when it had no layer."""
-        if self.signals.empty:
-            words = ("sequence of tokens", "sequences of tokens") if self._per == "token" else ("input",)
+        """End a network; InputError when it had no layer but the inputs."""
+        if self.bare:
             raise InputError(
-                f"no module gave floating numbers for each of {counted(self._count, *words)}; the model must call its "
-                f"modules, with the inputs along the first axis{self.left_out}."
+                f"no module gave floating numbers for each of {self.those}; the model must call its modules, with the "
+                f"inputs along the first axis{self.left_out}."
             )
+        self._fitted = False
         self.signals.finish()
 
 
@@ -114,6 +132,15 @@ def chooses(modules: Callable[[str, Any], object], name: str, module: Any) -> bo
             f"modules={brief(modules)} failed for the module {name} ({reason(error)}); give names, or a function of a "
             "name and a module that says whether to record it."
         ) from error
+
+
+def check_chosen(modules: Any, found: object) -> None:
+    """Raise InputError for a function given as ``modules`` that chose nothing."""
+    if callable(modules) and not found:
+        raise InputError(
+            f"modules={brief(modules)} chooses none of what there is; give names, or a function of a name and a module "
+            "that says whether to record it."
+        )
 
 
 def source(kind: str, how: str, *, backward: bool, taken: str, left_out: str) -> str:

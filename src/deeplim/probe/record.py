@@ -119,6 +119,8 @@ def _checked(repeats: int, seed: int, per: str, most: int, modules: Modules | No
         raise InputError(
             f"initialize={brief(initialize)} was given; give a function that draws the weights of a model."
         )
+    if isinstance(modules, Iterable) and not isinstance(modules, str) and not (modules := tuple(modules)):
+        raise InputError("modules= names no module; give at least one, or leave it out for all.")
     options = {"repeats": check_count("repeats", repeats), "seed": check_seed(seed), "per": per, "most": int(most)}
     return options | {"modules": modules, "initialize": initialize}
 

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from deeplim.errors import InputError
 from deeplim.paths import listed
 from deeplim.probe.factories import reason
-from deeplim.probe.layers import INPUT, ROOT, chooses
+from deeplim.probe.layers import INPUT, ROOT, check_chosen, chooses
 from deeplim.probe.record import Modules
 from deeplim.probe.torch_inputs import Arguments, is_floating
 from deeplim.specs import brief
@@ -167,7 +167,9 @@ def _hooked(network: torch.nn.Module) -> dict[torch.nn.Module, str]:
 
 def _chosen(names: dict[torch.nn.Module, str], modules: Modules) -> set[str]:
     if callable(modules):
-        return {name for module, name in names.items() if chooses(modules, name, module)}
+        found = {name for module, name in names.items() if chooses(modules, name, module)}
+        check_chosen(modules, found)
+        return found
     wanted = {modules} if isinstance(modules, str) else set(modules)
     unknown = sorted(str(name) for name in wanted - set(names.values()))
     if unknown:

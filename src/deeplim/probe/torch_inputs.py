@@ -9,7 +9,7 @@ import torch
 
 from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
-from deeplim.probe.array_inputs import collect, numbers
+from deeplim.probe.array_inputs import check_bits, collect, held, numbers
 from deeplim.specs import brief
 
 _KINDS = (
@@ -119,15 +119,31 @@ def _tensor(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufc":
             raise InputError(f"an array of type {value.dtype} was given as inputs; give numbers.")
-        return torch.from_numpy(np.array(value))
-    return value.detach() if isinstance(value, torch.Tensor) else value
+        check_bits(value.dtype)
+        return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+    return _dense(value) if isinstance(value, torch.Tensor) else value
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor without its history; InputError for one that is not plain numbers in memory."""
+    if tensor.is_nested:
+        raise InputError("a nested tensor was given as inputs; pad its parts to one length.")
+    if tensor.layout is not torch.strided:
+        raise InputError(f"a tensor of layout {tensor.layout} was given as inputs; give tensor.to_dense().")
+    if tensor.is_meta:
+        raise InputError("a tensor on the meta device, without values, was given as inputs; give one that has them.")
+    if tensor.is_quantized:
+        raise InputError(f"a tensor of type {tensor.dtype} was given as inputs; give tensor.dequantize().")
+    if tensor.is_floating_point() and tensor.element_size() < 2:
+        raise InputError(f"a tensor of type {tensor.dtype} was given as inputs; give tensor.float().")
+    return tensor.detach()
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], taken: str) -> Arguments:
     found = Arguments(args, kwargs, 0, taken)
     lengths = [len(tensor) for tensor in found.tensors.values() if tensor.ndim]
     if not lengths:
-        raise InputError(f"the inputs {brief(args or kwargs)} hold no tensor with an axis; give {_KINDS}.")
+        raise InputError(f"{held(args, kwargs)} hold no tensor with an axis; give {_KINDS}.")
     return replace(found, count=lengths[0])
 
 

@@ -9,7 +9,7 @@ from deeplim.errors import InputError
 from deeplim.paths import Paths
 from deeplim.probe.factories import COTANGENT, FORWARD, seeded, stream
 from deeplim.probe.initializations import Initialize, changed, networks, plain
-from deeplim.probe.layers import ROOT, Layers, own_and_copies, source
+from deeplim.probe.layers import Layers, own_and_copies, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
 from deeplim.probe.torch_hooks import Output, Recorder, first_floating, kept_as_it_was
@@ -111,7 +111,7 @@ def _gradients(
         for parameter in network.parameters():
             parameter.requires_grad_(is_floating(parameter))
         last = first_floating(Recorder(network, modules, take).run(network, arguments.tracked()))
-        if last is None or not layers.fits(ROOT, tuple(last.shape)) or not last.requires_grad:
+        if last is None or not layers.apart(tuple(last.shape)) or not last.requires_grad:
             raise InputError(
                 "the model's output has no floating numbers for each input that depend on its parameters; gradients "
                 "need some."
