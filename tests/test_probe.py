@@ -300,6 +300,22 @@ def test_zeros_keep_their_places(kind: torch.dtype):
     assert all((old != new)[old != 0].float().mean() > 0.8 for old, new in zip(before[:2], model[:2], strict=True))
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.uint16, torch.bool, torch.float64, torch.complex128])
+def test_every_type_and_shape_of_parameters_is_redrawn(kind: torch.dtype):
+    from deeplim.probe.initializations import changed, redraw
+
+    shapes = [(9, 9), (), (0, 3), (3, 0), (2, 3, 4)]
+    numbers = [torch.rand(shape, generator=torch.Generator().manual_seed(1)).mul(9) for shape in shapes]
+    model = nn.ParameterList([nn.Parameter(part.to(kind), requires_grad=False) for part in numbers])
+    other = copy.deepcopy(model)
+    assert not changed(model, other)
+    redraw(other, np.random.default_rng(0))
+    assert changed(model, other) == (kind is not torch.bool)  # all of which but zeros are equal
+    for one, two in zip(model, other, strict=True):
+        one, two = (part.detach().to(torch.complex128).abs().flatten().sort().values for part in (one, two))
+        assert torch.equal(one, two)
+
+
 def test_layers_that_are_copies_of_each_other_stay_equal():
     from deeplim.probe.initializations import redraw
 

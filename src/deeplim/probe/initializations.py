@@ -135,7 +135,7 @@ def _redraw(parameter: torch.Tensor, rng: np.random.Generator) -> None:
     values = parameter.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).view(-1)
     rows = torch.view_as_real(values) if values.is_complex() else values
     bits = rows.view(_INTEGERS[rows.element_size()]).numpy()
-    moving = (rows != 0).numpy().reshape(len(rows), -1).any(axis=1)
+    moving = (values != 0).numpy()
     entries = bits if moving.all() else bits[moving]
     rng.shuffle(entries)
     if rows.is_floating_point() and rows.element_size() > 1:
