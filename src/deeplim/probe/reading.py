@@ -13,6 +13,7 @@ from deeplim.errors import InputError
 from deeplim.inputs import Inputs, gram
 from deeplim.modules import Modules
 from deeplim.paths import Paths, listed
+from deeplim.specs import kind_of
 
 
 class LayerWeights(NamedTuple):
@@ -82,7 +83,7 @@ class Reading:
         try:
             rows = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, dtype=float)
         except (TypeError, ValueError):
-            raise InputError(f"a {type(x).__name__} was given for inputs; give an array, one input a row.") from None
+            raise InputError(f"{kind_of(x)} was given for inputs; give an array, one input a row.") from None
         rows = rows.reshape(len(rows), -1) if rows.ndim > 1 else rows
         n_in = self.weights[0].fan_in
         if rows.ndim != 2 or rows.shape[1] != n_in:
@@ -99,7 +100,7 @@ class Reading:
         """
         network = self._check()
         if not isinstance(paths, Paths):
-            raise InputError(f"a {type(paths).__name__} was given for recorded paths; give those of probe.record.")
+            raise InputError(f"{kind_of(paths)} was given for recorded paths; give those of probe.record.")
         at: dict[str, int] = {name: i for i, name in enumerate(paths.layer_names or ())}
         found = [(state.layer, self._recorded(state, at)) for state in self.states]
         kept = [(layer, place) for layer, place in found if place is not None]

@@ -17,6 +17,7 @@ from deeplim.probe.initializations import check_parameters, plain
 from deeplim.probe.torch_inputs import Arguments, read_arguments
 from deeplim.probe.torch_steps import Step, Trace, follow
 from deeplim.probe.weights_law import Entries, measure_entries, pool
+from deeplim.specs import kind_of
 
 _ENOUGH = 1_000_000
 """Entries of weights, of one draw of a factory, that need no second draw."""
@@ -81,9 +82,7 @@ def models_of(model_or_factory: Any, seed: int) -> Iterator[nn.Module]:
         yield model_or_factory
         return
     if not callable(model_or_factory):
-        raise InputError(
-            f"a {type(model_or_factory).__name__} was given; give a torch.nn.Module or a function that makes one."
-        )
+        raise InputError(f"{kind_of(model_or_factory)} was given; give a torch.nn.Module or a function that makes one.")
     for draw in range(_MOST_DRAWS):
         with seeded(seed, draw):
             model = build(model_or_factory)
