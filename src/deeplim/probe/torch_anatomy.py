@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from deeplim.errors import InputError
 from deeplim.probe.chain_parts import NotDescribed
 from deeplim.probe.torch_reading import outermost, trace_of
-from deeplim.probe.torch_steps import Step, Trace, Value
+from deeplim.probe.torch_steps import Step, Trace, comes_from
 
 _LINEAR = (nn.Linear, nn.Bilinear, _ConvNd)
 _SIZES = ("out_features", "out_channels", "nf")
@@ -102,7 +102,7 @@ def _branches(trace: Trace) -> dict[str, float]:
         if step.kind != "sum":
             continue
         for skip, branch in (step.of, step.of[::-1]):
-            if branch.step in given and branch.step is not skip.step and _comes_from(branch, skip, order):
+            if branch.step in given and branch.step is not skip.step and comes_from(branch.step, skip.step, order):
                 found.setdefault(given[branch.step], branch.factor)
     return found
 
@@ -119,16 +119,3 @@ def _in_order(last: Step) -> dict[Step, int]:
             waiting.append((step, True))
             waiting += [(value.step, False) for value in reversed(step.of) if value.step not in order]
     return order
-
-
-def _comes_from(branch: Value, skip: Value, order: dict[Step, int]) -> bool:
-    """Whether a branch is computed from the skip: only the steps between the two are gone over."""
-    seen, waiting = set(), [branch.step]
-    while waiting:
-        step = waiting.pop()
-        if step is skip.step:
-            return True
-        if step not in seen and order[step] > order[skip.step]:
-            seen.add(step)
-            waiting += [value.step for value in step.of]
-    return False

@@ -5,7 +5,7 @@ Every function of tensors that the model calls is met on the way (a ``TorchFunct
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -104,6 +104,19 @@ def follow(model: nn.Module, *args: Any, **kwargs: Any) -> Trace | None:
     given = {str(i): x for i, x in enumerate(args)} | kwargs
     tensors = tuple(name for name, x in given.items() if isinstance(x, torch.Tensor))
     return None if value is None else Trace(value, steps.recorded, steps.points, tuple(steps.dropouts), tensors)
+
+
+def comes_from(step: Step, earlier: Step, order: Mapping[Step, int]) -> bool:
+    """Return whether a step is computed from an earlier one, or is it; order: places, each after those it acts on."""
+    seen, waiting = set(), [step]
+    while waiting:
+        step = waiting.pop()
+        if step is earlier:
+            return True
+        if step not in seen and order[step] > order[earlier]:
+            seen.add(step)
+            waiting += [value.step for value in step.of]
+    return False
 
 
 def uniform(tensor: Any) -> float | None:

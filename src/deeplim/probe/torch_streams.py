@@ -8,7 +8,7 @@ from deeplim.errors import InputError
 from deeplim.probe.chain_parts import NotDescribed
 from deeplim.probe.initializations import plain
 from deeplim.probe.torch_reading import trace_of
-from deeplim.probe.torch_steps import Step, Value
+from deeplim.probe.torch_steps import Step, Value, comes_from
 
 
 class ResidualStream(NamedTuple):
@@ -33,7 +33,7 @@ def residual_stream(model: nn.Module, inputs: Any) -> ResidualStream:
         trace = trace_of(plain(model), inputs)
     except NotDescribed as reason:
         raise InputError(f"{str(reason).removesuffix('.')}; name the modules of the stream, by stream=.") from None
-    order = {step: at for at, step in enumerate(_before(trace.output.step))}
+    order = _in_order(trace.output.step)
     line, sums = _line(trace.output.step, order)
     if not sums:
         return ResidualStream((), ())
@@ -79,18 +79,18 @@ def _line(last: Step, order: dict[Step, int]) -> tuple[list[Step], list[Step]]:
 def _skip(total: Step, order: dict[Step, int]) -> Step | None:
     first, second = (value.step for value in total.of)
     skip, branch = sorted((first, second), key=lambda step: order[step])
-    return skip if skip in _before(branch, order, order[skip]) else None
+    return skip if comes_from(branch, skip, order) else None
 
 
-def _before(last: Step, order: dict[Step, int] | None = None, since: int = 0) -> list[Step]:
-    """The steps that lead to one, each after those that it acts on; with an order, none of those before ``since``."""
-    found: dict[Step, None] = {}
+def _in_order(last: Step) -> dict[Step, int]:
+    """The steps that lead to one, each after those that it acts on, the last of these first; with their places."""
+    found: dict[Step, int] = {}
     waiting: list[tuple[Step, bool]] = [(last, False)]
     while waiting:
         step, done = waiting.pop()
         if done:
-            found.setdefault(step)
-        elif step not in found and (order is None or order[step] >= since):
+            found.setdefault(step, len(found))
+        elif step not in found:
             waiting.append((step, True))
             waiting += [(value.step, False) for value in step.of if value.step not in found]
-    return list(found)
+    return found
