@@ -20,6 +20,8 @@ FEWEST_FOR_SPREAD = 8
 """Initializations below which no spread is judged: its error is above a quarter of it."""
 INPUT = "input"
 """The name of the layer that floating inputs themselves are."""
+NEAR_ROUNDING = float(np.log(100.0))
+"""Gaps of up to so much more than their floor are near it: a hundredth of them is rounding."""
 
 
 class Weights(Protocol):
@@ -41,7 +43,8 @@ class Evidence:
     recorded: every module's output, which is ``measured`` itself where no architecture was read. weights: what was read
     of each layer's weights. normalized: whether modules of the model normalize. chain: whether the layers are alike,
     states of one chain. branches: the modules whose outputs are added to a residual stream. linears: how many modules
-    are linear maps. convolutional: whether it was a convolution that no architecture could be read of. sequences: how
+    are linear maps. zeroed: those of the branches that are multiplied by 0 before. convolutional: whether some
+    linear maps are convolutions. sequences: how
     many samples of the paths, one after the other, share their weights. independent: whether the initializations are,
     as copies of one model drawn again from its own entries are not. non_gaussian: 1/fan_in of each layer whose weights
     or biases are not Gaussian, 0 of the others, the first layer first. units: the median number of units that a linear
@@ -175,7 +178,7 @@ class Evidence:
         """Whether there are initializations enough to speak of a spread."""
         return not self.measured.deterministic and self.initializations >= FEWEST_FOR_SPREAD
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """The number of layers: the network's, else of blocks that are alike, else of linear maps, else of modules.
 

@@ -25,13 +25,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import fdtr, fdtrc, ndtr, ndtri
 
-from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.evidence import NEAR_ROUNDING, Evidence
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import finite, spoken
 
 MOST_LAYERS = 8
-_NEAR_ROUNDING = float(np.log(100.0))
-"""Gaps of up to so much more than their floor are left out: a hundredth of them is rounding."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def _rounded(seen: Evidence, layer: int) -> bool:
     floor, name = seen.recorded.log_gap_floor, seen.layers[layer]
     if floor is None or name not in seen.recorded_layers:
         return False
-    return bool((seen.measured.log_gap[:, layer] < floor[seen.recorded_layers.index(name)] + _NEAR_ROUNDING).any())
+    return bool((seen.measured.log_gap[:, layer] < floor[seen.recorded_layers.index(name)] + NEAR_ROUNDING).any())
 
 
 def _moved(seen: Evidence, name: str, layer: int) -> float:

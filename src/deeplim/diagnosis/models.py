@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deeplim.checks import check_count
-from deeplim.diagnosis.evidence import Evidence
+from deeplim.diagnosis.evidence import INPUT, Evidence
 from deeplim.diagnosis.subjects import Probing, layer_names
 from deeplim.diagnosis.thresholds import Thresholds
 from deeplim.ensemble import simulate
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MOST_BATCHES = 64
 """Batches of an iterator that are kept: as many as there are inputs in a probe."""
-INPUT = "input"
-"""The name under which the probe records floating inputs themselves."""
 
 
 def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) -> tuple[str, str | None, Evidence]:
@@ -100,11 +98,11 @@ def _given(model: Any) -> bool:
 
 def _rows(reading: "Reading", recorded: Paths) -> str | None:
     """What an input is where it is not one row of the first layer's: its rows share weights, as no network's do."""
-    known = None if recorded.modules is None or INPUT not in layer_names(recorded) else recorded.modules.features
-    n_in = reading.weights[0].fan_in
-    if known is None or known[layer_names(recorded).index(INPUT)] == n_in:
+    known = None if recorded.modules is None else recorded.modules.features
+    names, n_in = layer_names(recorded), reading.weights[0].fan_in
+    if known is None or INPUT not in names or known[names.index(INPUT)] == n_in:
         return None
-    numbers = int(known[layer_names(recorded).index(INPUT)])
+    numbers = int(known[names.index(INPUT)])
     return f"{numbers // n_in} rows of {n_in} numbers" if numbers % n_in == 0 else f"{numbers} numbers, not {n_in}"
 
 

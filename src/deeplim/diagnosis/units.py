@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from deeplim.diagnosis.estimates import Interval, median
-from deeplim.diagnosis.evidence import INPUT, Evidence, is_inside
+from deeplim.diagnosis.evidence import INPUT, NEAR_ROUNDING, Evidence, is_inside
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.remedies import for_collapse
 from deeplim.diagnosis.words import finite, spoken
@@ -15,8 +15,6 @@ from deeplim.specs import counted
 from deeplim.statistics import fraction
 
 _APART = "widen the layers, or give negative inputs a slope (LeakyReLU), so that no layer is all zero."
-_NEAR_ROUNDING = float(np.log(100.0))
-"""Gaps this near above their floor are within a few layers of it."""
 
 
 def lost_networks(seen: Evidence) -> Iterator[Finding]:
@@ -145,7 +143,7 @@ def _rounded_before(seen: Evidence, aligned: Bool[np.ndarray, "sample pair"]) ->
         return False
     before = slice(0, _recorded_end(seen) + 1)
     gaps = seen.recorded.log_gap[:, before]
-    near = (np.isfinite(gaps) & (gaps < floor[before, None] + _NEAR_ROUNDING)).any(axis=1)
+    near = (np.isfinite(gaps) & (gaps < floor[before, None] + NEAR_ROUNDING)).any(axis=1)
     return bool(near[aligned].mean() > 0.5)
 
 
