@@ -181,9 +181,12 @@ def test_rounding_says_on_only_where_it_goes_on():
     def network(seed, x):
         random = np.random.default_rng(seed)
         one = random.standard_normal((1, 64))
-        near = (one + 3e-8 * random.standard_normal((len(x), 64))).astype(np.float32)
+        close, near = (
+            (one + apart * random.standard_normal((len(x), 64))).astype(np.float32) for apart in (3e-5, 3e-8)
+        )
         far = random.standard_normal((len(x), 64)).astype(np.float32)
-        return {"same": np.repeat(one, len(x), axis=0).astype(np.float32), "far": far, "near": near, "after": far}
+        same = np.repeat(one, len(x), axis=0).astype(np.float32)
+        return {"same": same, "far": far, "close": close, "near": near, "after": far}
 
     found = dl.diagnose(network, np.eye(3, dtype=np.float32), repeats=8)
     assert found.named("rounding").where == "near"

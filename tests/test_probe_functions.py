@@ -13,7 +13,7 @@ import torch
 import deeplim as dl
 from deeplim.errors import InputError
 from deeplim.probe import norms_and_gaps, record, record_gradients
-from deeplim.probe.signals import FLOOR
+from deeplim.resolution import FLOOR
 
 WIDTH, DEPTH = 24, 10
 X = np.random.default_rng(3).standard_normal((2, WIDTH))

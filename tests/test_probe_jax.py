@@ -19,7 +19,7 @@ from deeplim.probe import RoundingWarning, norms_and_gaps, record, record_gradie
 from deeplim.probe.array_inputs import read_arguments
 from deeplim.probe.factories import COTANGENT, stream
 from deeplim.probe.flax_networks import networks
-from deeplim.probe.signals import FLOOR
+from deeplim.resolution import FLOOR
 
 HE = linen.initializers.he_normal()
 RANDOM = np.random.default_rng(11)
@@ -180,8 +180,9 @@ def test_twins_in_pytorch_and_flax_have_the_same_paths():
         b = verb(model, X, repeats=1, seed=3, modules=lambda name, module: isinstance(module, nnx.Linear))
         np.testing.assert_allclose(a.log_norm, b.log_norm, atol=1e-5)
         np.testing.assert_allclose(a.log_gap, b.log_gap, atol=1e-4)
-        # A tanh is a module there, and rounds, and a function here: floors agree up to the first.
-        np.testing.assert_allclose(a.log_gap_floor[:2], b.log_gap_floor[:2])
+        # A tanh is a module there, and rounds, and a function here: floors agree up to the first, on the way there.
+        if verb is record:
+            np.testing.assert_allclose(a.log_gap_floor[:2], b.log_gap_floor[:2])
 
 
 def test_tokens_of_linen_transformers():

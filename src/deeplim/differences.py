@@ -11,14 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from deeplim.architecture import Network
+from deeplim.resolution import COLLAPSED, VANISHED
 
 _LEAST = 1e-5
 """Differences below this part of input 0's scale are taken over that much and rescaled: a derivative to 1e-10."""
-_COLLAPSED = 1e-14
-"""A square that is this part of what it is the difference of is 0 up to rounding."""
 _COLUMNS = 16
 """Columns that are factorised together."""
-_ROUNDING = 1e-28
 _SMALLEST_SIZE = 1e-280
 
 Array = Float[np.ndarray, "..."]
@@ -43,7 +41,7 @@ class Covariance(NamedTuple):
         r[:, 0] = 0.0
         first = self.matrix[:, :1, 0]
         square = first + r * (2 * self.matrix[:, 0] + r)
-        return np.where(square > _COLLAPSED * (first + r * r), square, 0.0)
+        return np.where(square > COLLAPSED * (first + r * r), square, 0.0)
 
     def log_gaps(self) -> Float[np.ndarray, "network pair"]:
         """Return log(1 - rho) of every pair: minus infinity where parallel, NaN where a norm is 0 or infinite.
@@ -62,7 +60,7 @@ class Covariance(NamedTuple):
             distance = k_a**2 + k_b**2 - 2 * k_a * k_b * self.matrix[:, a, b]
             radial = (2 * (k_a * lean[:, a] - k_b * lean[:, b]) + r * (k_a**2 - k_b**2)) / (norm_a + norm_b)
             rest = distance - radial**2
-            parallel = rest <= _COLLAPSED * np.where(b == 0, distance, k_a**2 + k_b**2)
+            parallel = rest <= COLLAPSED * np.where(b == 0, distance, k_a**2 + k_b**2)
             found = np.where(parallel, -np.inf, 2 * shift + np.log(rest / (2 * norm_a * norm_b)))
         lost = ~(norm > 0).all(axis=1) | ~np.isfinite(norm).all(axis=1)
         found[lost] = np.nan
@@ -98,7 +96,7 @@ def _factorise(matrix: Array) -> Array:
     By blocks of columns, so that most of the work is matrix products.
     """
     left, factor = matrix.copy(), np.zeros_like(matrix)
-    least = _COLLAPSED * np.diagonal(matrix, axis1=1, axis2=2)
+    least = COLLAPSED * np.diagonal(matrix, axis1=1, axis2=2)
     for begin in range(0, matrix.shape[1], _COLUMNS):
         panel = left[:, begin:, begin : begin + _COLUMNS]
         for k in range(panel.shape[2]):
@@ -213,13 +211,13 @@ def _over_neurons(rows: Rows, *, centred: bool) -> tuple[Rows, Bool[np.ndarray, 
     across = x - z * (change / (sigma_0 * (sigma_0 + sigma)))
     # What is left of a difference along z^0, as where a single neuron is active, is rounding.
     left = np.mean(across * across, axis=2, keepdims=True)
-    np.divide(across, np.where(left > _COLLAPSED * own, sigma, np.inf), out=out[:, 1:])
+    np.divide(across, np.where(left > COLLAPSED * own, sigma, np.inf), out=out[:, 1:])
     return Rows(out, rows.log_size), lost
 
 
 def _vanished(square: Array, whole: Array) -> Bool[np.ndarray, "..."]:
     """Whether a square is rounding beside what it is part of; one that has overflowed is not."""
-    return (square <= _ROUNDING * whole) & np.isfinite(whole)
+    return (square <= VANISHED * whole) & np.isfinite(whole)
 
 
 def _over_inputs(rows: Rows) -> Rows:

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from deeplim.errors import InputError
+from deeplim.resolution import nearly_proportional, proportional, rounding_unit
 
 MOST_INPUTS = 512
 _CLOSEST = 1e-9
-_ROUNDING = 4 * np.finfo(float).eps
 _ASYMMETRY, _NEGATIVE = 1e-6, 1e-10
 """How far correlations may be from symmetric (they are then averaged) and from positive semi-definite."""
 
@@ -135,7 +135,8 @@ def gram(
     if sum(value is not None for value in (x, correlation, gap, covariance)) != 1:
         raise InputError("give exactly one of: an array of inputs, correlation=, gap=, covariance=.")
     if x is not None:
-        return _from_rows(_numbers(x, "the array of inputs"), names, "array")
+        rows = _numbers(x, "the array of inputs")
+        return _from_rows(rows, names, "array", rounding_unit(np.asarray(x).dtype))
     if covariance is not None:
         return _from_covariance(_numbers(covariance, "the covariance"), names)
     if correlation is not None:
@@ -257,7 +258,10 @@ def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     return tuple(f"input {i}" for i in range(count)) if names is None else tuple(str(name) for name in names)
 
 
-def _from_rows(x: np.ndarray, given: Sequence[str] | None, source: str) -> Inputs:
+def _from_rows(
+    x: np.ndarray, given: Sequence[str] | None, source: str, unit: float = rounding_unit(np.dtype(float))
+) -> Inputs:
+    """Inputs from a table of doubles whose numbers are rounded by up to ``unit`` of themselves."""
     if x.ndim != 2 or not x.size:
         raise InputError(f"inputs of shape {x.shape} were given; they must be a table with one input a row.")
     names = _names(given, len(x))
@@ -272,17 +276,17 @@ def _from_rows(x: np.ndarray, given: Sequence[str] | None, source: str) -> Input
     scaled = np.ldexp(x, -exponent[:, None])
     mean_square = np.mean(scaled**2, axis=1)
     log_norm = np.log(mean_square) + 2 * np.log(2) * exponent
-    return _checked(Inputs(log_norm, _gaps(scaled), names, source))
+    return _checked(Inputs(log_norm, _gaps(scaled, unit), names, source))
 
 
-def _gaps(x: np.ndarray) -> Float[np.ndarray, "input input"]:
+def _gaps(x: np.ndarray, unit: float) -> Float[np.ndarray, "input input"]:
     """1 - rho of every pair of rows, whose largest entries are from 1/2 to 1; zero where proportional."""
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    gap = np.triu(np.clip(1.0 - unit @ unit.T, 0.0, 2.0), 1)
+    direction = x / np.linalg.norm(x, axis=1, keepdims=True)
+    gap = np.triu(np.clip(1.0 - direction @ direction.T, 0.0, 2.0), 1)
     for i, row in enumerate(x[:-1]):
         near = i + 1 + np.flatnonzero(gap[i, i + 1 :] < 0.5)
         gap[i, near] = _small_gaps(row, x[near])
-        same = [j for j in near if gap[i, j] < _ROUNDING**2 and _proportional(row, x[j])]
+        same = [j for j in near if gap[i, j] < nearly_proportional(unit) and proportional(row, x[j], unit)]
         gap[i, same] = 0.0
     return gap + gap.T
 
@@ -303,14 +307,6 @@ def _small_gaps(row: np.ndarray, rows: np.ndarray) -> Float[np.ndarray, " input"
     cosine = rows @ row / np.sqrt(squares * square)
     sine_square = np.einsum("ij,ij->i", across, across) / squares
     return sine_square / (1 + cosine)
-
-
-def _proportional(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether one row is the other times a factor, up to the rounding of that product."""
-    factor = (a @ b) / (b @ b)
-    if abs(factor - 1) < 16 * _ROUNDING:  # a factor of one: there is no product to round
-        return bool(np.array_equal(a, b))
-    return bool((np.abs(a - factor * b) <= _ROUNDING * np.abs(a)).all())
 
 
 def _from_covariance(v: np.ndarray, given: Sequence[str] | None) -> Inputs:

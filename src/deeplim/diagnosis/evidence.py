@@ -20,8 +20,6 @@ FEWEST_FOR_SPREAD = 8
 """Initializations below which no spread is judged: its error is above a quarter of it."""
 INPUT = "input"
 """The name of the layer that floating inputs themselves are."""
-NEAR_ROUNDING = float(np.log(100.0))
-"""Gaps of up to so much more than their floor are near it: a hundredth of them is rounding."""
 
 
 class Weights(Protocol):

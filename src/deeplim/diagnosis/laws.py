@@ -25,9 +25,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import fdtr, fdtrc, ndtr, ndtri
 
-from deeplim.diagnosis.evidence import NEAR_ROUNDING, Evidence
+from deeplim.diagnosis.evidence import Evidence
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.words import finite, spoken
+from deeplim.resolution import NEAR_FLOOR
 
 MOST_LAYERS = 8
 
@@ -68,7 +69,7 @@ def _rounded(seen: Evidence, layer: int) -> bool:
     floor, name = seen.recorded.log_gap_floor, seen.layers[layer]
     if floor is None or name not in seen.recorded_layers:
         return False
-    return bool((seen.measured.log_gap[:, layer] < floor[seen.recorded_layers.index(name)] + NEAR_ROUNDING).any())
+    return bool((seen.measured.log_gap[:, layer] < floor[seen.recorded_layers.index(name)] + NEAR_FLOOR).any())
 
 
 def _moved(seen: Evidence, name: str, layer: int) -> float:

@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from deeplim.diagnosis.estimates import Interval, median
-from deeplim.diagnosis.evidence import INPUT, NEAR_ROUNDING, Evidence, is_inside
+from deeplim.diagnosis.evidence import INPUT, Evidence, is_inside
 from deeplim.diagnosis.finding import Finding
 from deeplim.diagnosis.remedies import for_collapse
 from deeplim.diagnosis.words import finite, spoken
 from deeplim.paths import Paths, listed
+from deeplim.resolution import NEAR_FLOOR
 from deeplim.specs import counted
 from deeplim.statistics import fraction
 
@@ -143,7 +144,7 @@ def _rounded_before(seen: Evidence, aligned: Bool[np.ndarray, "sample pair"]) ->
         return False
     before = slice(0, _recorded_end(seen) + 1)
     gaps = seen.recorded.log_gap[:, before]
-    near = (np.isfinite(gaps) & (gaps < floor[before, None] + NEAR_ROUNDING)).any(axis=1)
+    near = (np.isfinite(gaps) & (gaps < floor[before, None] + NEAR_FLOOR)).any(axis=1)
     return bool(near[aligned].mean() > 0.5)
 
 

@@ -9,18 +9,12 @@ coordinates (z^0, (z^a - z^0) / r_a) with which the next row is drawn.
 import numpy as np
 
 from deeplim.finite.rows import corner
+from deeplim.resolution import COLLAPSED, DEAD, PARALLEL
 from deeplim.simd.exponentials import exp, log
 from deeplim.simd.lanes import fma, inline, load, maximum, piece, select, spread, sqrt, store
 
-_COLLAPSED = 1e-14
-"""A difference whose part across input 0 is below this fraction of its square is exactly along it, up to rounding."""
 _SMALLEST_SIZE = 1e-280
-_DEAD = 1e-12
-"""An input whose square norm is below this fraction of input 0's is zero, up to rounding in single precision."""
 _FARTHEST = 1e300
-_PARALLEL = 1e-12
-"""Two inputs this much closer to each other than to input 0, gap to gap, cannot be told from parallel ones: their gap
-is the difference of their differences to input 0."""
 
 
 @inline
@@ -46,7 +40,7 @@ def renormalise(m, gram, scale, size, growth, shrink, tilt, stretch, matrix):
         r = load(size, a)
         change = (2.0 * load(gram, corner(a, 0)) + r * load(gram, corner(a, a))) * inverse_total
         square = fma(r, change, spread(1.0))
-        square = select(spread(_DEAD) < square, square, spread(0.0))
+        square = select(spread(DEAD) < square, square, spread(0.0))
         root = sqrt(square)
         store(tilt, a, change / (root + 1.0))
         store(stretch, a, inverse(root))
@@ -60,7 +54,7 @@ def renormalise(m, gram, scale, size, growth, shrink, tilt, stretch, matrix):
     for a in range(1, m):
         raw = load(gram, corner(a, a)) * inverse_total * load(stretch, a) * load(stretch, a)
         kept = load(matrix, corner(a, a))
-        factor = sqrt(select(_COLLAPSED * raw < kept, kept, spread(0.0)))
+        factor = sqrt(select(COLLAPSED * raw < kept, kept, spread(0.0)))
         inverse_factor = rescale(m, a, factor, size, shrink, matrix)
         store(stretch, a, unit * load(stretch, a) * inverse_factor)
     store(matrix, 0, spread(1.0))
@@ -126,7 +120,7 @@ def factorise(m, matrix, scale, factor):
     """The lower triangular Cholesky factor of scale times a positive semi-definite matrix; null directions give 0."""
     for b in range(m):
         total = load(matrix, corner(b, b)) * scale
-        least = _COLLAPSED * total
+        least = COLLAPSED * total
         for k in range(b):
             total = total - load(factor, corner(b, k)) * load(factor, corner(b, k))
         root = sqrt(select(least < total, total, spread(0.0)))
@@ -162,7 +156,7 @@ def flush(m, divided, w):
 def _square_norm(first, r, lean):
     """|z^0 + r x|^2 where x leans by ``lean`` on z^0; 0 when that is rounding, infinity once a network has exploded."""
     square = first + r * (2.0 * lean + r)
-    sound = select(_COLLAPSED * (first + r * r) < square, square, spread(0.0))
+    sound = select(COLLAPSED * (first + r * r) < square, square, spread(0.0))
     return select(square < np.inf, sound, spread(np.inf))
 
 
@@ -200,7 +194,7 @@ def _log_gap(m, divided, w, a, b):
     norm_a, norm_b = _norm(m, divided, w, a), _norm(m, divided, w, b)
     radial = (2.0 * (k_a * c_a - k_b * c_b) + r * (k_a * k_a - k_b * k_b)) / (norm_a + norm_b)
     rest = distance - radial * radial
-    rounding = _COLLAPSED * distance if b == 0 else _PARALLEL * squares
+    rounding = COLLAPSED * distance if b == 0 else PARALLEL * squares
     found = 2.0 * shift + log(rest / (2.0 * norm_a * norm_b))
     found = select(rounding < rest, found, spread(-np.inf))
     found = select(lost, spread(-np.inf), found)

@@ -10,14 +10,12 @@ import numpy as np
 
 from deeplim.finite.coordinates import inverse
 from deeplim.finite.rows import ROWS, blank, four, put_four
+from deeplim.resolution import COLLAPSED, VANISHED
 from deeplim.simd.exponentials import exp
 from deeplim.simd.lanes import fma, inline, load, maximum, piece, select, spread, sqrt, store
 
 NONE, RMSNORM, LAYERNORM, BATCHNORM = 0, 1, 2, 3
 KINDS = {"none": NONE, "rmsnorm": RMSNORM, "layernorm": LAYERNORM, "batchnorm": BATCHNORM}
-_COLLAPSED = 1e-14
-"""A square that is this part of what it is the difference of is 0 up to rounding."""
-_ROUNDING = 1e-28
 
 
 @inline
@@ -139,12 +137,10 @@ def find_change(m, n, centred, rows, size, change, moments, lost):
     for k in range(3 * m):
         store(moments, k, load(moments, k) * (1.0 / n))
     first = load(moments, 0)
-    gone = _vanished(first, _ROUNDING * (first + load(change, 0) * load(change, 0)))
+    gone = _vanished(first, VANISHED * (first + load(change, 0) * load(change, 0)))
     for a in range(1, m):
         r = load(size, a)
-        gone = maximum(
-            gone, _vanished(load(moments, 3 * a + 2), _ROUNDING * (first + r * r * load(moments, 3 * a + 1)))
-        )
+        gone = maximum(gone, _vanished(load(moments, 3 * a + 2), VANISHED * (first + r * r * load(moments, 3 * a + 1))))
     store(lost, 0, maximum(load(lost, 0), gone))
     # A lost network's rows stay finite until it is taken to zero.
     sigma = sqrt(select(gone > 0.0, spread(1.0), first))
@@ -156,7 +152,7 @@ def find_change(m, n, centred, rows, size, change, moments, lost):
         # What is left of a difference along z^0, as where a single neuron is active, is rounding.
         left = own - along * (2.0 * both - along * first)
         store(change, m + a, along)
-        store(change, 2 * m + a, select(_COLLAPSED * own < left, 1.0 / other, spread(0.0)))
+        store(change, 2 * m + a, select(COLLAPSED * own < left, 1.0 / other, spread(0.0)))
 
 
 @piece

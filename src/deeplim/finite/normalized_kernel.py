@@ -45,6 +45,7 @@ from deeplim.finite.rows import (
     four,
     put_four,
 )
+from deeplim.resolution import COLLAPSED
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, aligned, any_lane, inline, load, maximum, piece, select, spread, sqrt, store
@@ -53,8 +54,6 @@ from deeplim.simd.streams import pause, resume
 _TOGETHER = 32
 """Neurons whose rows are drawn together where nothing needs all of them."""
 _SMALLEST_SIZE = 1e-280
-_COLLAPSED = 1e-14
-"""A square that is this part of what it is the difference of is 0 up to rounding."""
 _PLACES = ("before-activation", "after-activation", "before-sum", "after-sum")
 
 
@@ -293,7 +292,7 @@ def _vanished(m, matrix, log_size, size):
     for a in range(1, m):
         r = load(size, a)
         square = first + r * (2.0 * load(matrix, corner(a, 0)) + r)
-        least = select(_COLLAPSED * (first + r * r) < square, least, spread(0.0))
+        least = select(COLLAPSED * (first + r * r) < square, least, spread(0.0))
     return select(least > 0.0, spread(0.0), spread(1.0))
 
 

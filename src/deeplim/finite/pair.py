@@ -12,6 +12,7 @@ import numpy as np
 
 from deeplim.finite.coordinates import inverse
 from deeplim.finite.relu_pair import add_active_rows
+from deeplim.resolution import COLLAPSED, DEAD
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, select, spread, sqrt, store, to_double
@@ -20,9 +21,6 @@ from deeplim.simd.streams import half_turn, log2_uniform, next_bits, pause, resu
 _ROWS_TOGETHER = 32
 """Rows summed in single precision before the sum is added to the total in double precision."""
 _FLUSH_EVERY = 8
-_COLLAPSED = 1e-14
-"""Inputs whose sin^2 is this part of what it is the difference of are exactly parallel, up to rounding."""
-_DEAD = 1e-12
 _SMALLEST_SIZE, _SMALLEST_SINGLE = 1e-280, 1e-30
 _LOG_2 = float(np.log(2.0))
 _u32, _f32 = np.uint32, np.float32
@@ -56,11 +54,11 @@ def _next_size(a, b, c, r):
     1 - cos = sin^2 / (1 + cos), or itself where cos < 0: nothing cancels.
     """
     second = fma(r, fma(r, c, b + b), a)
-    second = select(_DEAD * a < second, second, spread(0.0))
+    second = select(DEAD * a < second, second, spread(0.0))
     product = sqrt(a * second)
     along = fma(r, b, a)
     square = a * c - b * b
-    square = select(_COLLAPSED * a * c < square, square, spread(0.0))
+    square = select(COLLAPSED * a * c < square, square, spread(0.0))
     obtuse = along < 0.0
     over = select(obtuse, (product - along) * inverse(r * r), square)
     under = product * select(obtuse, spread(1.0), product + along)

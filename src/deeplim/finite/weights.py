@@ -10,8 +10,8 @@ from deeplim.checks import check_count, check_seed
 from deeplim.inputs import Inputs
 from deeplim.normalization import check_normalization, normalize
 from deeplim.paths import Paths, check_layers
+from deeplim.resolution import VANISHED
 
-_ROUNDING = 1e-28
 _WEIGHTS_AT_A_TIME = 4_000_000
 
 
@@ -71,7 +71,7 @@ def _norms_and_gaps(state: Float[np.ndarray, "network neuron input"]) -> tuple[n
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = state / np.sqrt(square)[:, None]
         gap = np.sum((unit[:, :, first] - unit[:, :, second]) ** 2, axis=1) / 2
-        return np.log(square), np.log(np.where(gap < _ROUNDING, 0.0, gap))
+        return np.log(square), np.log(np.where(gap < VANISHED, 0.0, gap))
 
 
 def _forward(network: Network, inputs: Inputs, networks: int, rng: np.random.Generator) -> list[np.ndarray]:

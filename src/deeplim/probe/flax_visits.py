@@ -7,10 +7,12 @@ their own whose call tells what it returns.
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 from flax.core import DenyList
 
@@ -18,6 +20,7 @@ from deeplim.errors import InputError
 from deeplim.paths import listed
 from deeplim.probe.layers import INPUT, ROOT, check_chosen, chooses
 from deeplim.probe.record import Modules
+from deeplim.resolution import rounding_square
 from deeplim.specs import brief
 
 Key = tuple[str, int]
@@ -26,11 +29,22 @@ _VISITS: ContextVar["Visits"] = ContextVar("visits")
 
 
 class Output(NamedTuple):
-    """What left a module: its name and run, the array, and the sum of squared rounding units of all layers so far."""
+    """What left a module: its name and run, the array, and the gap that the rounding of all layers so far has made."""
 
     key: Key
     array: jax.Array
     rounding: float
+
+
+def _products(module: Any) -> int:
+    """How many products a number that leaves a module is the sum of, as its own weights tell; a table is not summed."""
+    if isinstance(module, nnx.Module):
+        own = {name: value[...] for name, value in vars(module).items() if isinstance(value, nnx.Param)}
+    else:
+        scope = getattr(module, "scope", None)
+        own = {} if scope is None else dict(scope.variables().get("params", {}))
+    shapes = [np.shape(value) for name, value in own.items() if name != "embedding" and hasattr(value, "shape")]
+    return max((prod(shape[:-1]) for shape in shapes if len(shape) > 1), default=1)
 
 
 class Visits:
@@ -50,7 +64,7 @@ class Visits:
         self._added = added
         self._runs: dict[str, int] = {}
         self._kept: set[int] = set()  # their outputs are held, so that no other array has these addresses
-        self._square = 0.0
+        self._rounding = 0.0
 
     @property
     def always(self) -> bool:
@@ -88,10 +102,10 @@ class Visits:
             return
         new = id(array) not in self._kept
         if new and name != INPUT:
-            self._square += (float(jnp.finfo(array.dtype).eps) / 2) ** 2
+            self._rounding += rounding_square(float(jnp.finfo(array.dtype).eps) / 2, _products(module))
         if name == INPUT or (self._wants(name, module) and (new or self.always)):
             self._kept.add(id(array))
-            self.outputs.append(Output(key, array, self._square))
+            self.outputs.append(Output(key, array, self._rounding))
 
     def _wants(self, name: str, module: Any) -> bool:
         if self._modules is None:

@@ -13,6 +13,7 @@ from deeplim.probe.factories import reason, stream
 from deeplim.probe.layers import INPUT, Layers, check_chosen, chooses, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
+from deeplim.resolution import rounding_square
 from deeplim.specs import brief, counted
 
 _WANTED = "a list of arrays, or a dict of them by name, each with an input along its first axis"
@@ -107,10 +108,11 @@ def _add(arrays: dict[str, np.ndarray], layers: Layers, arguments: Arguments, mo
     """Add the inputs and the chosen activations as layers."""
     wanted = _chosen(arrays, modules)
     first = {} if arguments.first is None else {INPUT: arguments.arrays[arguments.first]}
-    rounding = 0.0
+    rounding, before = 0.0, 1
     for name, array in (first | arrays).items():
         if name != INPUT:
-            rounding += rounding_unit(array.dtype) ** 2
+            rounding += rounding_square(rounding_unit(array.dtype), before)
+        before = max(array.size // max(array.shape[0], 1), 1) if array.ndim else 1  # at most so many are summed
         if (name == INPUT or name in wanted) and layers.fits(name, array.shape):
             layers.add(name, widened(array), rounding)
 

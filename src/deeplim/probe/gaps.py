@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from deeplim.errors import InputError
 from deeplim.probe.products import Multiply, in_memory, multiply_rows, room_for, sums_of_rows
 from deeplim.probe.products_kernel import across_block, add_excess, gaps_of
+from deeplim.resolution import nearly_proportional, proportional, rounding_unit
 
 _EXTREME = 100
 """Powers of two beyond which rows are scaled: short of it squares, and those of small differences, are in range."""
@@ -16,7 +17,6 @@ _NEAR = 2.0**-16
 """Gaps below this are found from differences; above it, 1 - rho loses five of sixteen digits at most."""
 _RESOLVED = 2.0**-16
 """The part of its largest term that a squared distance may be before it, too, is found from differences of its own."""
-_ROUNDING = 4 * np.finfo(float).eps
 _EXCESS_BLOCK = 1 << 10
 
 
@@ -138,6 +138,7 @@ def _products_across(
     more = np.zeros(len(chosen))
     add_excess(numbers, starts, factors, features, np.empty((2, min(_EXCESS_BLOCK, features))), more)
     more /= dots[0]
+    rounding = rounding_unit(x.dtype)
     found = np.zeros((1, len(chosen), len(chosen)))
     room = room_for(1, len(chosen), features)
     reference = np.empty(room.shape[2])
@@ -146,18 +147,10 @@ def _products_across(
         across_block(numbers, starts, factors, more, unit, begin, reference, block[0])
         multiply(block, found)
     products = np.tril(found[0]) + np.tril(found[0], -1).T
-    for i in 1 + np.flatnonzero(products.diagonal()[1:] <= _ROUNDING**2 * dots[0] / unit**2):
-        if _proportional(x[chosen[0]].astype(float), x[chosen[i]].astype(float)):
+    for i in 1 + np.flatnonzero(products.diagonal()[1:] <= nearly_proportional(rounding) * dots[0] / unit**2):
+        if proportional(x[chosen[0]].astype(float), x[chosen[i]].astype(float), rounding):
             products[i] = products[:, i] = 0.0
     return products
-
-
-def _proportional(first: np.ndarray, row: np.ndarray) -> bool:
-    """Whether one row is the other times a factor, up to the rounding of that product, which is no signal."""
-    factor = first @ row / (row @ row)
-    if abs(factor - 1) < 16 * _ROUNDING:  # a factor of one: no product was rounded
-        return bool(np.array_equal(first, row))
-    return bool((np.abs(first - factor * row) <= _ROUNDING * np.abs(first)).all())
 
 
 def _gaps_across(

@@ -58,7 +58,7 @@ def probe(
         layers.finish()
     how = told(model, repeats, initialize, redrawn=redrawn)
     words = source(kind, how, backward=backward, taken=arguments.taken, left_out=layers.left_out)
-    return layers.signals.paths(words, layers.names)
+    return layers.signals.paths(words, layers.names, backward=backward)
 
 
 class Run:
@@ -93,8 +93,10 @@ class Run:
 
         _, backwards = jax.vjp(outcome, zeros)
         [gradients] = backwards(jnp.asarray(layers.cotangent(last.shape, rng)).astype(last.dtype))
+        # The forward pass's rounding, and that of the way back.
+        total = 2 * max((output.rounding for output in outputs), default=0.0)
         for output in outputs:
-            layers.add(output.key[0], widened(np.asarray(gradients[output.key])), output.rounding)
+            layers.add(output.key[0], widened(np.asarray(gradients[output.key])), total - output.rounding)
 
     def _through(self, visits: Visits) -> Any:
         """The network's output; InputError with what it raised, and in which module."""

@@ -10,7 +10,7 @@ from deeplim.errors import InputError
 from deeplim.paths import listed
 from deeplim.probe.factories import reason
 from deeplim.probe.record import Per
-from deeplim.probe.signals import Signals, rounding_floor
+from deeplim.probe.signals import Signals
 from deeplim.specs import brief, counted
 
 Shape = tuple[int, ...]
@@ -97,13 +97,13 @@ class Layers:
         return apart
 
     def add(self, name: str, values: np.ndarray, rounding: float) -> None:
-        """Add an output that fits; rounding: the sum of squared rounding units of all layers so far."""
+        """Add an output that fits; rounding: the gap that rounding has made so far (``resolution.rounding_square``)."""
         if self._per == "token":
             values = values[:, :: self._stride]
             values = values.reshape(*values.shape[:2], -1)
         else:
             values = values.reshape(1, self._count, -1)
-        self.signals.add(name, values, rounding=rounding_floor(rounding))
+        self.signals.add(name, values, rounding=float(np.log(rounding)) if rounding > 0 else -np.inf)
 
     def cotangent(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
         """Return a Gaussian direction of unit mean square in the space of one input's output, the same for each."""

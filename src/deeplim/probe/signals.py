@@ -9,16 +9,10 @@ from deeplim.modules import Modules
 from deeplim.paths import Paths, every
 from deeplim.probe.gaps import Measured, measure
 from deeplim.probe.products import Multiply, multiply_rows
+from deeplim.resolution import parallel
 
 _LAYERS = 64
 """Layers for which there is room to begin with."""
-FLOOR = 16.0
-"""A layer's own rounding moves a gap by about this many squared rounding units (see ``rounding_floor``)."""
-
-
-def rounding_floor(square: float) -> float:
-    """Return the log of the gap that rounding makes: FLOOR times the sum of squared rounding units of the layers."""
-    return float(np.log(FLOOR * square)) if square > 0 else -np.inf
 
 
 class Signals:
@@ -50,7 +44,7 @@ class Signals:
         return not self._current
 
     def add(self, name: str, x: Float[np.ndarray, "sample input feature"], *, rounding: float = -np.inf) -> None:
-        """Take in the next layer; its second run is called name#2. rounding: its ``rounding_floor``."""
+        """Take in the next layer; its second run is called name#2. rounding: log of the gap that rounding has made."""
         if self._current and x.shape[:2] != self._shape:
             raise InputError(f"layer {name} has {x.shape[:2]} samples and inputs where others have {self._shape}.")
         self._shape = x.shape[0], x.shape[1]
@@ -94,12 +88,15 @@ class Signals:
         self._finished += 1
         self._current, self._runs = [], {}
 
-    def paths(self, source: str, names: tuple[str, ...]) -> Paths:
+    def paths(self, source: str, names: tuple[str, ...], *, backward: bool = False) -> Paths:
         """Return the paths of the finished networks, on the clock "layer", in execution order.
 
         A layer at which an input is all zero, or not finite, is lost to that sample; the layers after it need not be.
+        backward: whether the signal comes from the last layer; pairs are ``parallel`` from there on.
         """
         alive = every(np.isfinite(self._norms))
+        order = slice(None, None, -1 if backward else 1)
+        self._gaps[:, order][parallel(self._gaps[:, order], self._floors[order])] = -np.inf
         self._gaps[~alive] = np.nan
         return Paths(
             log_norm=self._norms,

@@ -15,11 +15,12 @@ from deeplim.probe.factories import reason
 from deeplim.probe.layers import INPUT, ROOT, check_chosen, chooses
 from deeplim.probe.record import Modules
 from deeplim.probe.torch_inputs import Arguments, is_floating
+from deeplim.resolution import rounding_square
 from deeplim.specs import brief
 
 
 class Output(NamedTuple):
-    """What left a module: its name, the tensor, and the sum of squared rounding units of all layers so far.
+    """What left a module: its name, the tensor, and the gap that the rounding of all layers so far has made.
 
     known: whether it has been taken already. tensor: None where there are no floating numbers, or where they cannot be
     seen; hidden says that, inside a transformation such as torch.func.vmap.
@@ -95,7 +96,7 @@ class Recorder:
         self._take = take
         self._running: list[str] = []
         self._taken: dict[int, tuple[weakref.ref[torch.UntypedStorage], int, int]] = {}
-        self._square = 0.0
+        self._rounding = 0.0
         self._failure: Exception | None = None
 
     def run(self, network: torch.nn.Module, arguments: Arguments) -> Any:
@@ -132,24 +133,24 @@ class Recorder:
         name = self._names[module]
         while self._running and self._running.pop() != name:
             pass
-        self._offer(name, first_floating(output))
+        self._offer(name, first_floating(output), _products(module))
 
-    def _offer(self, name: str, tensor: torch.Tensor | None) -> None:
+    def _offer(self, name: str, tensor: torch.Tensor | None, products: int = 1) -> None:
         try:
-            self._meet(name, tensor)
+            self._meet(name, tensor, products)
         except Exception as error:
             self._failure = error
             raise
 
-    def _meet(self, name: str, tensor: torch.Tensor | None) -> None:
+    def _meet(self, name: str, tensor: torch.Tensor | None, products: int) -> None:
         hidden = tensor is not None and not _has_storage(tensor)
         tensor = None if hidden else tensor
         new = tensor is not None and self._is_new(tensor)
         if tensor is not None and new and name != INPUT:
-            self._square += (torch.finfo(tensor.dtype).eps / 2) ** 2
+            self._rounding += rounding_square(torch.finfo(tensor.dtype).eps / 2, products)
         wanted = name == INPUT or self._wanted is None or name in self._wanted
         known = not (new or self._always)
-        if wanted and self._take(Output(name, tensor, self._square, known, hidden)) and tensor is not None:
+        if wanted and self._take(Output(name, tensor, self._rounding, known, hidden)) and tensor is not None:
             storage = tensor.untyped_storage()
             self._taken[id(storage)] = weakref.ref(storage), tensor._version, tensor.numel()
 
@@ -157,6 +158,13 @@ class Recorder:
         storage = tensor.untyped_storage()
         known, version, size = self._taken.get(id(storage), (None, 0, 0))
         return known is None or known() is not storage or (version, size) != (tensor._version, tensor.numel())
+
+
+def _products(module: torch.nn.Module) -> int:
+    """How many products a number that leaves a module is the sum of, as its own weights tell."""
+    made = getattr(module, "parametrizations", None)
+    own = [*module.parameters(recurse=False), *([] if made is None else made.parameters())]
+    return max((weight.numel() // len(weight) for weight in own if weight.ndim > 1 and len(weight)), default=1)
 
 
 def _hooked(network: torch.nn.Module) -> dict[torch.nn.Module, str]:

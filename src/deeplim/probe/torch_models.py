@@ -55,7 +55,7 @@ def probe(
     made = f"{repeats} made by a factory"
     how = own_and_copies(repeats, anew=initialize is not None, changed=redrawn) if given else made
     told = source(kind, how, backward=backward, taken=arguments.taken, left_out=layers.left_out)
-    return layers.signals.paths(told, layers.names)
+    return layers.signals.paths(told, layers.names, backward=backward)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -120,9 +120,11 @@ def _gradients(
     edges = [edge for *_, edge in found if edge is not None]
     cotangent = torch.tensor(layers.cotangent(tuple(last.shape), rng), device=last.device, dtype=last.dtype)
     gradients = iter(torch.autograd.grad(last, edges, cotangent, allow_unused=True) if edges else ())
+    # The forward pass's rounding, and that of the way back.
+    total = 2 * max((rounding for *_, rounding, _ in found), default=0.0)
     for name, shape, dtype, rounding, edge in found:
         gradient = None if edge is None else next(gradients)
-        layers.add(name, _array(torch.zeros(shape, dtype=dtype) if gradient is None else gradient), rounding)
+        layers.add(name, _array(torch.zeros(shape, dtype=dtype) if gradient is None else gradient), total - rounding)
 
 
 def _multiply(rows: np.ndarray, products: np.ndarray) -> None:

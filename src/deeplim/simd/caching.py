@@ -25,7 +25,17 @@ from deeplim.files import write_whole
 
 _PACKAGE = Path(__file__).parent.parent
 _COMPILED = (
-    *("simd", "finite", "limits", "tally_kernel.py", "bins.py", "gaussian.py", "panels.py", "hermite.py"),
+    *(
+        "simd",
+        "finite",
+        "limits",
+        "tally_kernel.py",
+        "bins.py",
+        "resolution.py",
+        "gaussian.py",
+        "panels.py",
+        "hermite.py",
+    ),
     "probe/products_kernel.py",
 )
 """Where the code that kernels are made of is."""
