@@ -45,7 +45,15 @@ def _row_loops(function, network: MLP, phi: str | None) -> list[list[str]]:
     numbers = (network.width, 1, 0.01) + (() if phi is None else (0.0,))
     fresh(stream_states(0, 0, 16), *numbers, parameters, begin, rows, np.array([1]), *arrays)
     (assembly,) = fresh.inspect_asm().values()
+    if "fmadd" not in assembly:
+        pytest.skip("the processor that Numba compiles for has no fused multiply-add, by which the loops are known")
     return [loop for loop in _loops(assembly) if sum("fmadd" in line for line in loop) > 15]
+
+
+def _registers_for_sixteen(loop: list[str]) -> float:
+    """How many instructions an operation on sixteen numbers takes, and a quarter more where registers are fewer."""
+    wide = next(sign for sign in "zyx" if any(f"%{sign}mm" in line for line in loop))
+    return {"z": 1.0, "y": 2 * 1.25, "x": 4 * 1.25}[wide]
 
 
 def _strangers(loop: list[str]) -> list[str]:
@@ -67,9 +75,9 @@ def test_the_loop_over_neurons_is_made_of_vector_instructions(activation, phi: s
     assert loops
     for loop in loops:
         assert _strangers(loop) == []
-    shortest = min(map(len, loops))
+    shortest = min(loops, key=len)
     # A neuron of a pair takes about eighty instructions; four of them with tanh, about five times as many.
-    assert shortest < (110 if phi is None else 700)
+    assert len(shortest) < (110 if phi is None else 700) * _registers_for_sixteen(shortest)
 
 
 def test_a_loop_with_a_call_or_a_single_number_is_found_out():
