@@ -11,6 +11,7 @@ import numpy as np
 
 from deeplim.errors import InputError
 from deeplim.gaussian import nuhat
+from deeplim.limits.antipodal import antipodal_start
 from deeplim.limits.density import CORRELATION, LOG_NORM, Density, normal_density
 from deeplim.limits.fokker_planck import diffusion_density
 
@@ -47,11 +48,19 @@ def pair_density(
 
     d rho = [drift - noise rho (1 - rho^2) / 2] dt + noise^(1/2) (1 - rho^2) dB; time in layer/width with noise 1, in
     layer/depth with noise depth/width. Solved for in u = artanh(rho), du = [drift / (1 - rho^2) + noise rho / 2] dt +
-    noise^(1/2) dB, to an L1 error of ``tolerance``. InputError unless 0 < gap < 2 and time and noise are above 0;
-    LimitError where the drift outweighs the noise so far that no grid gets there.
+    noise^(1/2) dB, to an L1 error of ``tolerance``; from gap 2, rho = -1, to 1e-7. InputError unless 0 < gap <= 2 and
+    time and noise are above 0; LimitError where the drift outweighs the noise so far that no grid gets there, or is
+    zero at rho = -1 and the start is there.
     """
-    start = gap if isinstance(gap, Density) else CORRELATION.at_gap(gap)
     speed = partial(_point_drift, drift, noise)
+    if isinstance(gap, Density):
+        start: float | Density = gap
+    elif gap == 2:
+        check_positive(time=time, noise=noise)
+        early, start = antipodal_start(drift, noise=noise, time=time)
+        time -= early
+    else:
+        start = CORRELATION.at_gap(gap)
     return diffusion_density(speed, noise=noise, time=time, start=start, variable=CORRELATION, tolerance=tolerance)
 
 

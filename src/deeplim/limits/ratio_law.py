@@ -10,6 +10,7 @@ from deeplim.errors import InputError
 from deeplim.limits.density import RATIO, Density, Variable
 from deeplim.limits.fokker_planck import diffusion_density
 from deeplim.limits.laws import check_positive
+from deeplim.limits.lognormal import three_moments
 
 _ROOT = np.sqrt(2.0) / 3
 _FIRST_PART = 0.1
@@ -17,7 +18,6 @@ _FIRST_PART = 0.1
 
 Only its fourth cumulant is then off, by a part theta^7 A t of what it grows to (theta the part of the time): 1e-9.
 """
-_DEVIATIONS, _START_POINTS, _LEAST = 13.0, 801, 1e-3
 
 
 def ratio_density(*, kappa: float, a: float, time: float, start: float = 0.0, tolerance: float = 1e-8) -> Density:
@@ -31,7 +31,7 @@ def ratio_density(*, kappa: float, a: float, time: float, start: float = 0.0, to
     """
     check_positive(a=a, time=time)
     early = _FIRST_PART / max(1.0, a * time) * time
-    begin = _three_moments(*(ratio_moment(k, kappa=kappa, a=a, time=early, start=start) for k in (1, 2, 3)))
+    begin = three_moments(*(ratio_moment(k, kappa=kappa, a=a, time=early, start=start) for k in (1, 2, 3)))
     return diffusion_density(
         lambda x: kappa * _ROOT * np.exp(-x) + a / 2,
         noise=a,
@@ -40,21 +40,6 @@ def ratio_density(*, kappa: float, a: float, time: float, start: float = 0.0, to
         variable=RATIO,
         tolerance=tolerance,
     )
-
-
-def _three_moments(first: float, second: float, third: float) -> Density:
-    """The law of log R for R = shift + a log-normal with these moments."""
-    variance = second - first**2
-    skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
-    # w = e^(sigma^2) solves (w + 2) sqrt(w - 1) = skewness: w^3 + 3 w^2 - 4 = skewness^2, or by its sine.
-    sigma = np.sqrt(np.log1p((2 * np.sinh(np.arcsinh(skewness / 2) / 3)) ** 2))
-    scale = np.sqrt(variance / np.expm1(sigma**2)) * np.exp(-(sigma**2) / 2)
-    shift = first - scale * np.exp(sigma**2 / 2)
-    ends = shift + scale * np.exp(sigma * np.array([-_DEVIATIONS, _DEVIATIONS]))
-    x = np.linspace(np.log(max(ends[0], _LEAST * first)), np.log(ends[1]), _START_POINTS)
-    above = np.maximum(np.exp(x) - shift, np.finfo(float).tiny)
-    z = np.log(above / scale) / sigma
-    return Density(x, np.exp(x - z * z / 2) / (above * sigma * np.sqrt(2 * np.pi)), RATIO)
 
 
 def ratio_moment(power: int, *, kappa: float, a: float, time: float, start: float = 0.0) -> float:

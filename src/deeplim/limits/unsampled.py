@@ -64,10 +64,14 @@ def law(
 
 def _pair_law(limit: AbstractSDE | UnshapedSDE, gap: float, time: float) -> Density:
     if isinstance(limit, UnshapedSDE):
-        variable, parameters = unshaped_correlation(limit.network.width), limit.parameters
-        start = float(np.exp(variable.at_gap(gap)))
+        start, parameters = limit.start_ratio(gap), limit.parameters
+        if start == np.inf:
+            raise LimitError(
+                f"one layer of {limit.network} makes inputs of correlation -1 parallel, so that their correlation has "
+                "no density; start from a correlation above -1."
+            )
         found = ratio_density(kappa=parameters["kappa"], a=parameters["A"], time=time, start=start)
-        return found.read_as(variable)
+        return found.read_as(unshaped_correlation(limit.network.width))
     dynamics = limit.dynamics
     return pair_density(_gap_drift(limit, dynamics), gap, time=time, noise=dynamics.noise)
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from deeplim.activations import ShapedReLU
 from deeplim.architecture import MLP, Network
-from deeplim.gaussian import slope_kernel_strength
+from deeplim.gaussian import nuhat, slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.stepping import in_batches
@@ -29,8 +29,11 @@ class UnshapedSDE(AbstractLimit):
     it is linear and regular, dR = [kappa sqrt(2) / 3 + A R] dt - sqrt(A) R dB, and is sampled as that: R is an
     exponential functional of Brownian motion (Yor 1992). E R_t = R_0 e^{At} + (kappa sqrt(2) / 3)(e^{At} - 1) / A.
 
-    A network starts at a finite correlation, R_0 = 1 / (n sqrt(1 - rho_0)). The law is one of small angles: where it
-    would put 1 - rho = e above 1 it is continued by 2 - 1/e, so that |rho| < 1; rho_0 = -1 is the singular start.
+    A network starts at a finite correlation, R_0 = (1 / sqrt(1 - K(rho_0)) - kappa sqrt(2) / 3) / n: the start from
+    which the equation gets, in one layer, to what a layer of infinite width makes of rho_0 (``start_ratio``). It is
+    1 / (n sqrt(1 - rho_0)) for near inputs, and near 1 again as rho_0 -> -1 for slopes near (1, -1), which make one of
+    z and -z. The law is one of small angles: where it would put 1 - rho = e above 1 it is continued by 2 - 1/e, so that
+    |rho| < 1.
     Norm: log V ~ N(-(3A - 1) t / 2, (3A - 1) t), correlated with log(1 - rho) by -sqrt(A / (3A - 1)). One pair at a
     time: both inputs carry the norm process of the first, as they do once aligned.
     Source: Li & Nica 2023, second result; norm, Hanin & Nica 2019.
@@ -100,34 +103,40 @@ class UnshapedSDE(AbstractLimit):
         self, time: Float[np.ndarray, " layer"], *, samples: int, seed: int = 0, start: float = 0.0
     ) -> Float[np.ndarray, "sample layer"]:
         """Return paths of R_t = t / sqrt(q_t) at increasing times in layer/width; start = 0 is the singular start."""
-        with np.errstate(divide="ignore"):
-            begin = float(np.log(start))
-        return np.exp(self._sample_logs(np.asarray(time, dtype=float), samples, seed, begin)[0])
+        return np.exp(self._sample_logs(np.asarray(time, dtype=float), samples, seed, start)[0])
 
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         begin = inputs.gap[0, 1:]
-        start = float(self._log_ratio_at(begin)[0]) if len(begin) else -np.inf
+        start = self.start_ratio(float(begin[0])) if len(begin) else 0.0
         log_ratio, log_norm = self._sample_logs(time, samples, seed, start)
         norms = log_norm[:, :, None] + inputs.log_norm
         if self.network.normalization != "none":  # homogeneous: the correlation is the same, and norms are held at one
             norms[:, time > 0] = 0.0
-        return self._paths(norms, self._log_gap_at(log_ratio)[:, :, None][..., : len(begin)], time, inputs)
+        gaps = self._log_gap_at(log_ratio)[:, :, None][..., : len(begin)]
+        gaps[:, time == 0] = np.log(begin)
+        return self._paths(norms, gaps, time, inputs)
 
-    def _log_ratio_at(self, gap: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """log R, R = 1 / (n sqrt(e)) with e = gap up to 1 and e = 1 / (2 - gap) beyond."""
-        with np.errstate(divide="ignore"):
-            log_e = np.where(gap <= 1, np.log(np.minimum(gap, 1.0)), -np.log(2 - np.maximum(gap, 1.0)))
-        return -log_e / 2 - np.log(self.network.width)
+    def start_ratio(self, gap: float) -> float:
+        """Return R_0 for inputs of this gap 1 - rho_0, infinite where one layer makes them parallel; see above."""
+        s_plus, s_minus = self.network.slopes
+        kappa = self.parameters["kappa"]
+        if gap <= 1:
+            after = gap - kappa * float(nuhat(gap))
+        else:
+            # From rho = -1, where 1 - K = (s_+ + s_-)^2 / (s_+^2 + s_-^2) may vanish; nuhat(-r) = pi r + nuhat(r).
+            at_end, rest = (s_plus + s_minus) ** 2 / (s_plus**2 + s_minus**2), 2 - gap
+            after = at_end + rest * (kappa * np.pi - 1) - kappa * float(nuhat(rest))
+        return (after**-0.5 - kappa * _ROOT) / self.network.width if after > 0 else np.inf
 
     def _log_gap_at(self, log_ratio: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """The inverse: log of e = 1 / (n R)^2 up to e = 1, and of 2 - 1/e beyond."""
+        """Log of e = 1 / (n R)^2 up to e = 1, and of 2 - 1/e beyond."""
         scaled = log_ratio + np.log(self.network.width)
         return np.where(scaled >= 0, -2 * scaled, np.log(2 - np.exp(2 * np.minimum(scaled, 0.0))))
 
     def _sample_logs(
         self, time: np.ndarray, samples: int, seed: int, start: float
     ) -> tuple[Float[np.ndarray, "sample layer"], Float[np.ndarray, "sample layer"]]:
-        """log R from log R_0 = start, and log V."""
+        """log R from R_0 = start, and log V."""
         from deeplim.limits.ratio_paths import ratio_paths
 
         kappa, a = self.parameters["kappa"], self.parameters["A"]
@@ -140,7 +149,7 @@ class UnshapedSDE(AbstractLimit):
 
         def fill(first: int, part: slice) -> None:
             into = ratio[part], log_norm[part]
-            ratio_paths(seed, first, float(np.exp(start)), steps, np.cumsum(counts), coefficients, *into)
+            ratio_paths(seed, first, start, steps, np.cumsum(counts), coefficients, *into)
 
         in_batches(fill, samples)
         with np.errstate(divide="ignore"):
