@@ -17,13 +17,6 @@ from deeplim.statistics import (
 MANY = 20_000
 
 
-def test_a_mean_against_a_known_value_has_the_p_value_of_student() -> None:
-    values = np.random.default_rng(2).normal(0.1, size=50)
-    values = np.concatenate([values, 0.4 - values])  # symmetric: no correction for skewness
-    _, p = mean_test(Sample.of(values), Sample.of(np.array([0.1]), known=True))
-    assert p == pytest.approx(stats.ttest_1samp(values, 0.1).pvalue)
-
-
 def test_errors_of_quantiles_are_those_of_theory() -> None:
     # sqrt(q (1 - q) / N) / density; the estimated error itself fluctuates by about N^{-1/4}, hence 20%
     sample = Sample.of(np.random.default_rng(8).normal(size=MANY))

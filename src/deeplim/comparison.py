@@ -231,13 +231,17 @@ def _power(
     """The shift of a mean that is found, in standard deviations; the samples a side that find the resolution.
 
     shift = score e / s falls like 1 / sqrt(samples), whatever fraction of them is alive; for sides of
-    different sizes the harmonic mean counts.
+    different sizes the harmonic mean counts. What a sample may have missed is added, and falls faster.
     """
     sampled = [paths for paths in (a, b) if not paths.deterministic]
     means = [row for row in tested if row.statistic == "mean"]
-    relative = [row.difference_error / row.unit for row in means if row.difference_error and row.unit]
-    if relative:
-        shift = score * max(relative)
+    found = [
+        score * row.difference_error / row.unit + (row.unseen or 0.0)
+        for row in means
+        if row.difference_error and row.unit
+    ]
+    if found:
+        shift = max(found)
         harmonic = len(sampled) / sum(1 / paths.samples for paths in sampled)
         return shift, ceil(harmonic * (shift / resolution) ** 2)
     alive = min((paths.alive.sum(axis=0).min() / max(paths.samples, 1) for paths in sampled), default=0.0)

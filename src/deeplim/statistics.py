@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from deeplim.known_means import known_mean_probability, missed
 from deeplim.summary import QUANTILES, Moments
 
 TOLERANCE = 1e-6
@@ -18,6 +19,8 @@ FEWEST_FOR_SPREAD = 100
 # The raw gap is described and not tested: it has log-normal tails, a few samples carry its moments, and
 # their standard errors mean little. Its logarithm is tested instead. The angle follows from the correlation.
 TESTED = ("correlation", "log_correlation_gap", "log_norm")
+BOUNDS = {"correlation": (-1.0, 1.0)}
+"""Between which numbers an observable is, whatever its law."""
 _EXACT_BELOW = 200
 _CELLS = 256
 _SYMMETRIC = 1e-3
@@ -103,14 +106,15 @@ def pooled_std(a: Sample, b: Sample) -> float:
     return float(np.sqrt((a.std.value**2 + b.std.value**2) / 2))
 
 
-def mean_test(a: Sample, b: Sample) -> tuple[Estimate, float | None]:
-    """Return mean_a - mean_b with its error, and the p-value of equal laws (or of a known mean)."""
+def mean_test(a: Sample, b: Sample, bounds: tuple[float, float] | None = None) -> tuple[Estimate, float | None]:
+    """Return mean_a - mean_b with its error, and the p-value of equal laws, or of a known mean.
+
+    bounds: those of the law, where it has some (``known_means``).
+    """
     difference = subtract(a.mean, b.mean)
     if a.known or b.known:
-        sample, sign = (b, -1.0) if a.known else (a, 1.0)
-        # A studentized mean is skewed against its sample (Hall 1992, Bootstrap and Edgeworth Expansion, 2.6).
-        skewness = -2 * sign * _skewness(sample.moments) / np.sqrt(sample.count)
-        return difference, tail_probability(difference, float(sample.count - 1), float(skewness))
+        sample, known = (b, a) if a.known else (a, b)
+        return difference, known_mean_probability(sample.values, known.mean.value, bounds)
     return _exchange_test(difference, a.moments, b.moments)
 
 
@@ -225,7 +229,8 @@ class Row:
     statistic: mean, std, "quantile 0.05", ..., ks, wasserstein, value (both sides constant), and for the
     observable "samples" the fractions aligned and dead. difference: observed - predicted, or the distance for
     ks and wasserstein. unit: the pooled standard deviation. effect: the difference in that unit (for ks: the
-    wasserstein distance in it). p_value: before any correction. tested: whether the verdict rests on it.
+    wasserstein distance in it). p_value: before any correction. tested: whether the verdict rests on it. unseen: how
+    far, in that unit, the mean may be off by values that a sample of this size misses, when the other is known.
     Numbers that a statistic does not have are None.
     """
 
@@ -242,6 +247,7 @@ class Row:
     effect: float | None = None
     p_value: float | None = None
     tested: bool = False
+    unseen: float | None = None
 
     @property
     def standard_errors(self) -> float | None:
@@ -297,17 +303,22 @@ def rows_of(
     """Yield the rows that compare two samples: none when one is too small, fewer when one is known."""
     if any(sample.count < (1 if sample.known else FEWEST) for sample in (a, b)):
         return
-    tested, unit = place[0] in TESTED, pooled_std(a, b)
+    tested, unit, bounds = place[0] in TESTED, pooled_std(a, b), BOUNDS.get(place[0])
     means, spreads = (a.mean, b.mean), (a.std, b.std)
-    if (a.flat and b.flat) or (a.known and b.known):
-        p = 1.0 if same_constant(a.mean.value, b.mean.value) else 0.0
-        yield make_row(place, "value", means, subtract(*means), p_value=p, tested=tested)
+    same = same_constant(a.mean.value, b.mean.value)
+    # That a bounded sample is flat says nothing of the values it missed, which may carry the known mean.
+    silent = bounds is not None and a.known != b.known and not same
+    if (a.flat and b.flat and not silent) or (a.known and b.known):
+        yield make_row(place, "value", means, subtract(*means), p_value=1.0 if same else 0.0, tested=tested)
         return
-    difference, p_value = mean_test(a, b)
-    yield make_row(place, "mean", means, difference, unit=unit, p_value=p_value, tested=tested)
+    difference, p_value = mean_test(a, b, bounds)
+    row = make_row(place, "mean", means, difference, unit=unit, p_value=p_value, tested=tested)
     if a.known or b.known:
+        less = missed((b if a.known else a).values, bounds)
+        yield replace(row, unseen=less / unit if unit > 0 else None)
         yield make_row(place, "std", spreads, subtract(*spreads), unit=unit)
         return
+    yield row
     difference, p_value = std_test(a, b)
     yield make_row(place, "std", spreads, difference, unit=unit, p_value=p_value, tested=tested)
     for q in QUANTILES:
