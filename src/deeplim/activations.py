@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from deeplim.errors import SpecError
 from deeplim.gaussian import mean_square
-from deeplim.loading import Function, check_elementwise, load_function
+from deeplim.loading import Function, check_elementwise, load_function, two_slopes
 from deeplim.specs import Spec, brief, number
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class Elementwise(_Function):
 
     It maps an array to an array of the same shape. Making one imports the module, looking last in the current
     directory, and tries the function on a few numbers. The function is compiled by Numba when it can be and
-    called with NumPy arrays when it cannot; results say which.
+    called with NumPy arrays when it cannot; results say which. One that is two slopes, as numpy:abs is, counts as given
+    by them, and has their limits.
     """
 
     kind: Literal["function"] = "function"
@@ -231,16 +232,26 @@ Smooth = Elementwise | Shaped | Transformed
 Activation = Annotated[ReLU | LeakyReLU | ShapedReLU | Elementwise | Shaped | Transformed, Field(discriminator="kind")]
 
 
+def slopes_of(activation: Homogeneous | Smooth, width: int, depth: int) -> tuple[float, float] | None:
+    """Return (s_+, s_-) at this width and depth of an activation that is two slopes; None for another."""
+    if isinstance(activation, Shaped | Transformed):
+        return None
+    if isinstance(activation, Elementwise):
+        return None if activation.vector_name else two_slopes(activation.function)
+    return activation.slopes(width, depth)
+
+
 @lru_cache(maxsize=256)
 def gain(activation: Homogeneous | Smooth, width: int, depth: int) -> float:
     """Return c = 1 / E phi(g)^2, g ~ N(0, 1): the factor that keeps unit norms at one on average."""
-    if isinstance(activation, Elementwise | Transformed):
-        second, where = mean_square(activation.at(width, depth)), ""
-    elif isinstance(activation, Shaped):
-        second, where = mean_square(activation.at(width, depth)), f" at width {width} and depth {depth}"
-    else:
-        s_plus, s_minus = activation.slopes(width, depth)
+    slopes = slopes_of(activation, width, depth)
+    if slopes is not None:
+        s_plus, s_minus = slopes
         second, where = (s_plus * s_plus + s_minus * s_minus) / 2, f" at width {width} and depth {depth}"
+    elif isinstance(activation, Elementwise | Transformed):
+        second, where = mean_square(activation.at(width, depth)), ""
+    else:
+        second, where = mean_square(activation.at(width, depth)), f" at width {width} and depth {depth}"  # type: ignore[union-attr]
     if not (second > 0 and 0 < 1 / second < inf and second < inf):
         raise SpecError(
             f"the mean square of {activation}{where} is {second:g} for standard normal preactivations, and "

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from deeplim.activations import Activation, ReLU, Smooth, gain
+from deeplim.activations import Activation, ReLU, Smooth, gain, slopes_of
 from deeplim.errors import SpecError
 from deeplim.loading import Function
 from deeplim.specs import Spec, number, one_sentence
@@ -77,15 +77,16 @@ class _Network(Spec):
 
     @property
     def homogeneous(self) -> bool:
-        """Whether phi(a x) = a phi(x) for a > 0: the activation is given by two slopes."""
-        return not isinstance(self.activation, Smooth)
+        """Whether phi(a x) = a phi(x) for a > 0: the activation is two slopes."""
+        return slopes_of(self.activation, self.width, self.depth) is not None
 
     @property
     def slopes(self) -> tuple[float, float]:
-        """(s_+, s_-) at this width and depth; SpecError when the activation is not given by slopes."""
-        if isinstance(self.activation, Smooth):
+        """(s_+, s_-) at this width and depth; SpecError when the activation is not two slopes."""
+        slopes = slopes_of(self.activation, self.width, self.depth)
+        if slopes is None:
             raise SpecError(f"{self.activation} is not given by two slopes; relu, leaky and shaped-relu are.")
-        return self.activation.slopes(self.width, self.depth)
+        return slopes
 
     @property
     def function(self) -> Function:

@@ -90,7 +90,7 @@ def shape_command(seen: Evidence) -> str:
     words = f"--width {width if width is not None else 'WIDTH'} --depth {seen.depth}"
     if isinstance(seen.network, ResNet):
         words += " --architecture resnet"
-    if seen.network is not None and isinstance(seen.network.activation, Elementwise):
+    if seen.network is not None and isinstance(seen.network.activation, Elementwise) and not seen.network.homogeneous:
         # shape bounds alignment alone, which a chaotic network keeps too: tanh itself would be its answer
         return f"`deeplim simulate {words} --activation shaped:{seen.network.activation},a={SHAPED:g}`"
     return f"`deeplim shape {words}`"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeplim.activations import LeakyReLU, ShapedReLU
+from deeplim.activations import ShapedReLU
 from deeplim.architecture import MLP, Network
 from deeplim.limits.families import NUHAT
 from deeplim.limits.sde import LARGEST_STRENGTH, AbstractSDE, Dynamics
@@ -60,7 +60,7 @@ class CovarianceSDE(AbstractSDE):
 
 def is_linear(network: Network) -> bool:
     """Return whether phi is the identity."""
-    return isinstance(network.activation, LeakyReLU) and network.activation.slope == 1
+    return not isinstance(network.activation, ShapedReLU) and network.homogeneous and len(set(network.slopes)) == 1
 
 
 def why_no_shaped_relu(network: Network) -> str | None:

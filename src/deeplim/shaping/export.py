@@ -181,7 +181,7 @@ def _parts(network: Network, names: dict[str, str]) -> dict[str, object]:
 def _activation(network: Network, names: dict[str, str]) -> str:
     """phi(x) as an expression."""
     phi = network.activation
-    if isinstance(phi, Homogeneous):
+    if network.homogeneous or isinstance(phi, Homogeneous):
         s_plus, s_minus = network.slopes
         if s_plus == 1:
             return names["leaky_relu"].format(f"x, {number(s_minus)}") if s_minus else names["relu"].format("x")

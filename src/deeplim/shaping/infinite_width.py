@@ -101,7 +101,7 @@ def dks(network: Network, *, zeta: float = 1.5) -> Transformed:
 def base_of(network: Network) -> Elementwise:
     """Return the smooth function behind the network's activation, shaped or not; SpecError for one given by slopes."""
     activation = network.activation
-    if not isinstance(activation, Elementwise | Shaped | Transformed):
+    if network.homogeneous or not isinstance(activation, Elementwise | Shaped | Transformed):
         raise SpecError(
             f"{activation} is given by slopes, and what is asked for is found for smooth functions; give one such as "
             "tanh, or shape the negative slope."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, get_args
 
-from deeplim.activations import Elementwise, LeakyReLU, Shaped, Transformed
+from deeplim.activations import LeakyReLU, Shaped, Transformed
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.errors import SpecError
 from deeplim.shaping.infinite_width import base_of, branch_share, check_kept_norms
@@ -95,7 +95,7 @@ def variation(network: Network, vary: str | None = None) -> AbstractVariation:
 
     SpecError for a word that there is not, and where the network has nothing of the kind to vary.
     """
-    smooth = isinstance(network.activation, Elementwise | Shaped | Transformed)
+    smooth = not network.homogeneous
     if vary is None:
         vary = "slope" if not smooth else "curvature" if isinstance(network.activation, Transformed) else "scale"
     if vary == "slope":
