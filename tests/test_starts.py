@@ -114,3 +114,10 @@ def test_the_absolute_value_makes_antipodal_inputs_parallel():
             assert np.isneginf(paths.log_gap[:, 1:]).all()
     with pytest.raises(LimitError, match="makes inputs of correlation -1 parallel"):
         dl.limits.law(limit, ANTIPODAL)
+
+
+def test_a_narrow_relu_is_called_narrow_and_its_slopes_are_not_called_equal():
+    narrow = dl.limits.explain(dl.MLP(width=4, depth=10))["unshaped"]
+    assert narrow.startswith("it is too narrow: kappa x width = 1.3")
+    alike = dl.limits.explain(dl.MLP(width=50, depth=10, activation=dl.LeakyReLU(slope=0.8)))["unshaped"]
+    assert alike.startswith("its slopes are nearly equal")

@@ -16,6 +16,8 @@ from deeplim.paths import Paths
 LONGEST_STEP = 1 / 64
 """Longest step of the Brownian motion in layer/width; the mean of R is exact at any step."""
 _ROOT = np.sqrt(2) / 3
+_NEARLY_LINEAR = 0.1
+"""kappa below which slopes are called nearly equal: (1, 0.4) and nearer ones; ReLU has 1/pi."""
 _LEAST_DRIFT = 2.0
 """kappa x width from which the collapse is over within a small fraction of the depth scale, the width."""
 
@@ -49,7 +51,7 @@ class UnshapedSDE(AbstractLimit):
     statement = "Without shaping any two inputs align, 1 - rho falling like 1/layer^2, by a random factor of order one."
     accuracy = (
         "It is approached slowly, like 1/width up to logarithms: at width = depth = 100 the mean of 1/sqrt(1 - rho) "
-        "is still about a quarter above it from a distant start, so trust the exact networks there."
+        "is still 29% above it from correlation 0.3, so trust the exact networks there."
     )
     source = "Li & Nica 2023, second result; Hanin & Nica 2019 for the norm"
     deterministic = False
@@ -79,10 +81,12 @@ class UnshapedSDE(AbstractLimit):
         if kappa == 0:
             return "the network is linear: its correlations drift nowhere."
         if kappa * network.width < _LEAST_DRIFT:
+            what, cure = "it is too narrow", "draw exact networks"
+            if kappa < _NEARLY_LINEAR:
+                what, cure = "its slopes are nearly equal", "write it as shaped-relu with c = (slope - 1) sqrt(width)"
             return (
-                f"its slopes are nearly equal: at this width kappa x width = {kappa * network.width:.2g} is below "
-                f"{_LEAST_DRIFT:g}, and noise rather than collapse sets the correlation; write it as shaped-relu with "
-                "c = (slope - 1) sqrt(width)."
+                f"{what}: kappa x width = {kappa * network.width:.2g} is below {_LEAST_DRIFT:g}, and noise rather than "
+                f"collapse sets the correlation; {cure}."
             )
         return None
 
