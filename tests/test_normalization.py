@@ -5,13 +5,14 @@ from dataclasses import replace
 import mpmath
 import numpy as np
 import pytest
-from laws import SIGMAS, z_of_mean
+from laws import SIGMAS, z_of_mean, z_of_means
 from refusals import refused_as_input
 from test_chain_against_weights import worst_difference
 
 from deeplim.activations import LeakyReLU, ReLU, ShapedReLU, parse_activation
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.differences import Rows, activate, measure, normalize
+from deeplim.finite import runners
 from deeplim.finite.chain import sample
 from deeplim.finite.weights import sample_weights
 from deeplim.inputs import Inputs, gram
@@ -213,12 +214,26 @@ def test_dead_networks_are_counted(normalization: str, place: str):
     assert np.isneginf(paths.log_norm[~paths.alive]).all()
 
 
-def test_batchnorm_gives_no_dead_network_life_again():
-    network = MLP(width=3, depth=8, normalization="batchnorm")
-    paths = sample(network, INPUTS[2], networks=500, seed=92, layers=list(range(9)))
-    assert 0 < (~paths.alive[:, -1]).sum() < 500
-    assert (paths.alive[:, 1:] <= paths.alive[:, :-1]).all()
-    assert np.isnan(paths.log_gap[~paths.alive]).all()
+@pytest.mark.parametrize("width", [4, 6])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_batchnorm_revives_an_input_that_has_died(width: int, compiled: bool, monkeypatch):
+    """Centring gives it the others' mean: it is alive in the next layer, as in a network with its weights."""
+    if not compiled:
+        monkeypatch.setattr(runners, "row_by_row", lambda network: True)
+    network, layers = MLP(width=width, depth=6, normalization="batchnorm"), [1, 2, 3, 6]
+    paths = sample(network, INPUTS[3], networks=12_000, seed=92, layers=layers)
+    weights = sample_weights(network, INPUTS[3], networks=12_000, seed=93, layers=layers)
+    dead = ~paths.alive
+    assert np.isnan(paths.log_gap[dead]).all()
+    assert (dead[:, 0] & ~dead[:, 1]).sum() > 0.5 * dead[:, 0].sum()
+    for layer in range(4):
+        assert z_of_means(1.0 * dead[:, layer], 1.0 * ~weights.alive[:, layer]) < SIGMAS
+        alive = paths.alive[:, layer], weights.alive[:, layer]
+        rho, other = (side.correlation[keep, layer, 0, 1] for side, keep in zip((paths, weights), alive, strict=True))
+        assert z_of_means(rho, other) < SIGMAS
+        assert z_of_means(rho, other + 0.15) > SIGMAS, "a shift of 0.15 is told apart"
+    for_good = 1 - (1 - dead[:, 0].mean()) ** 6  # what was counted where the dead stayed dead
+    assert z_of_mean(1.0 * dead[:, -1], for_good) > SIGMAS
 
 
 def test_layernorm_over_two_neurons_leaves_a_sign():

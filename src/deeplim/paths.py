@@ -35,10 +35,10 @@ class Paths:
 
     log_norm: log V^{aa}, shape (sample, layer, input). log_gap: log(1 - rho^{ab}), shape (sample, layer,
     pair), pairs in the order (0,1), (0,2), ..., (1,2), ...; minus infinity where a finite network made two
-    inputs exactly parallel. time: the recorded layers on ``clock``, shape (layer,). alive: False from the
-    layer at which the sample is lost: some input has died (its activations are all zero, log_norm minus
-    infinity) or exploded (its norm is too large for a float or, in a probed model, an entry is infinite or not a
-    number: log_norm plus infinity). There log_gap is NaN, and every summary leaves the sample out and counts it.
+    inputs exactly parallel. time: the recorded layers on ``clock``, shape (layer,). alive: False where the sample is
+    lost: some input has died (its activations are all zero, log_norm minus infinity; for good, but where BatchNorm over
+    the inputs revives it) or exploded (its norm is too large for a float or, in a probed model, an entry is infinite or
+    not a number: log_norm plus infinity). There log_gap is NaN, and every summary leaves the sample out and counts it.
     modules: those of a probed model that the layers are outputs of, and what else is known of them.
     """
 

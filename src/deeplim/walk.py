@@ -55,8 +55,7 @@ class Walk:
         rows, lost = branch(self.network, self._draw(self.state))
         self.state = self._handed_on(rows)
         self._explode(self.state)
-        if self.network.normalization != "none":
-            # Batchnorm would give an input that has died life again.
+        if self.network.normalization in ("rmsnorm", "layernorm"):  # batchnorm gives an input that has died life again
             self.lost |= lost | (self.state.square_norms() == 0).any(axis=1)
 
     def _block(self, network: ResNet) -> Rows:

@@ -297,8 +297,11 @@ def _vanished(m, matrix, log_size, size):
 
 
 @piece
-def _settle(m, residual, drawn_matrix, matrix, log_size, size, fate, kept):
-    """Mark networks that are lost or have exploded, and take them to zero, so that no NaN is met again."""
+def _settle(m, dies, drawn_matrix, matrix, log_size, size, fate, kept):
+    """Mark networks that are lost or have exploded, and take them to zero, so that no NaN is met again.
+
+    dies: whether an input that is zero in every neuron stays so, or is 0 / 0 in the next layer.
+    """
     blown = spread(0.0)
     for at in range(m * (m + 1) // 2):
         # x - x is 0 for finite x and NaN for others.
@@ -306,8 +309,7 @@ def _settle(m, residual, drawn_matrix, matrix, log_size, size, fate, kept):
         blown = select(off < 1.0, blown, spread(1.0))
     lost_now, lost = load(fate, 0), load(fate, 1)
     exploded = maximum(load(fate, 2), select(lost < 1.0, blown, spread(0.0)))
-    if not residual:
-        # Batchnorm would give an input that has died life again.
+    if dies:
         lost_now = maximum(lost_now, _vanished(m, matrix, log_size, size))
     lost = maximum(lost, select(exploded < 1.0, lost_now, spread(0.0)))
     store(fate, 0, spread(0.0))
@@ -354,6 +356,8 @@ def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
         m = norms.shape[2]
         # No literals: Numba would compile the half layer once for each.
         yes, no = m > 0, m < 0
+        # BatchNorm subtracts the mean over the inputs, and so gives an input that has died life again.
+        dies = not residual and kinds[0] != BATCHNORM and kinds[1] != BATCHNORM
         for block in range(states.shape[1] // COUNT):
             first, done = block * COUNT, 0
             last = min(first + COUNT, norms.shape[0])
@@ -377,7 +381,7 @@ def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
                     copy(m * (m + 1) // 2, w.drawn_matrix, layer.matrix)
                     copy(m, w.drawn_log_size, layer.log_size)
                 if depth > 0:
-                    _settle(m, residual, w.drawn_matrix, layer.matrix, layer.log_size, layer.size, w.fate, w.kept)
+                    _settle(m, dies, w.drawn_matrix, layer.matrix, layer.log_size, layer.size, w.fate, w.kept)
                 if not residual:
                     _factorise(m, layer.matrix, w.factor)
                 if layers[done] == depth:

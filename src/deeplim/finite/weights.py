@@ -28,7 +28,7 @@ def sample_weights(
     W_in has shape (n, m) and acts on a square root of the inputs' Gram matrix; every other W is n x n, and b has n
     entries. An MLP's state has an entry more for its bias, so that its square is the next covariance. 1 - rho is half
     the squared distance of the normalised states; below 1e-28 that is rounding, and the two inputs are taken to be
-    exactly parallel. An input whose states are all zero, or that a normalization leaves 0 / 0, is dead from there on.
+    exactly parallel. An input whose states are all zero, or that a normalization leaves 0 / 0, is dead there.
     O(n^2 m) a layer.
     """
     check_normalization(network, inputs)
@@ -112,8 +112,8 @@ def _normalized(placement: str, network: Network, z: np.ndarray) -> np.ndarray:
 
 
 def _bury(network: Network, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The states after a layer, those of an input that has died kept at zero: batchnorm would give it life again."""
-    if network.normalization == "none":
+    """The states after a layer, those of an input that has died kept at zero where it is divided by its own norm."""
+    if network.normalization in ("none", "batchnorm"):  # batchnorm gives an input that has died the others' mean
         return after
     dead = ~before.any(axis=1) | np.isnan(after).any(axis=1)
     return np.where(dead[:, None], 0.0, after)
