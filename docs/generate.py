@@ -82,6 +82,10 @@ def limits_page() -> str:
     lines += [
         "with its theorem, its assumptions and a figure; [normalization](normalization.md) has one of its own.",
         "",
+        "Path i of a seed is the same however many paths are asked for. The moment chain's is also the same whatever",
+        "layers are recorded. A diffusion is stepped from one recorded layer to the next: with other layers its paths,",
+        "and which of them explode, are others of the same law.",
+        "",
     ]
     for limit in ALL:
         lines += [

@@ -23,6 +23,7 @@ from refusals import refused_as_input
 import deeplim as dl
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.cli import main
+from deeplim.differences import parts_norms
 from deeplim.finite import chain, device
 from deeplim.finite.device import recipe_of
 from deeplim.finite.start import start
@@ -241,7 +242,7 @@ def draw_on_host(code: list[str], network: Network, inputs: Inputs, networks: in
     size = (1, 1, 1) if isinstance(network, MLP) else (network.width, m, networks)
     kept = np.full(size, np.nan, np.float32 if recipe.single else np.float64)
     numbers = (network.width, layers[-1], recipe.scale, recipe.bias, *recipe.slopes, recipe.skip, recipe.branch)
-    begin = start(inputs, unit_norm=recipe.divided)
+    begin = start(inputs, unit_norm=recipe.divided, apart=parts_norms(network))
     HostKernel(code)(networks, stream_states(seed, 0, networks), *numbers, *begin, recorded, kept, norms, gaps)
     return np.moveaxis(norms, 2, 0) + recipe.log_factor * recorded[:, None], np.moveaxis(gaps, 2, 0)
 

@@ -276,7 +276,6 @@ def test_a_law_too_narrow_for_its_drift_says_so_and_can_be_had_to_a_larger_toler
 def test_what_cannot_be_is_refused():
     for refused in (
         lambda: pair_density(np.zeros_like, 0.0, time=1.0),
-        lambda: pair_density(np.zeros_like, 2.0, time=1.0),
         lambda: correlation_density(SHAPED, 1.0, 1.0),
         lambda: correlation_density(SHAPED, 0.3, 0.0),
         lambda: shaped_relu_norm_density(0.0, time=1.0),
@@ -290,3 +289,8 @@ def test_what_cannot_be_is_refused():
         lambda: ratio_moment(-1, **RELU, time=1.0, start=0.1),
     ):
         refused_as_input(refused)
+
+
+def test_antipodal_inputs_that_nothing_drives_have_no_density():
+    with pytest.raises(LimitError, match="antipodal"):
+        pair_density(np.zeros_like, 2.0, time=1.0)

@@ -19,6 +19,7 @@ from deeplim.limits.moment_chain import MomentChain, slope_table
 from deeplim.limits.moment_grid import BOUNDS, FunctionGrid
 from deeplim.limits.moment_steps import bend_rows, grid_step, larger_first, slope_paths
 from deeplim.limits.unshaped_sde import UnshapedSDE
+from deeplim.parallel import stop_flag
 from deeplim.simd.lanes import COUNT, store
 from deeplim.simd.streams import resume, stream_states, two_normals
 
@@ -125,7 +126,7 @@ def test_tables_are_interpolated_to_nine_digits(slopes: tuple[float, float], wid
     norms, gaps = np.empty((1, 1, 2)), np.empty((1, 1))
     kappa = (slopes[0] - slopes[1]) ** 2 / (np.pi * (slopes[0] ** 2 + slopes[1] ** 2))
     for row in range(300):
-        slope_paths(4, row, table, scale, kappa, np.zeros(2), gap[row], np.array([1]), norms, gaps)
+        slope_paths(4, row, table, scale, kappa, np.zeros(2), gap[row], np.array([1]), norms, gaps, stop_flag())
         expected = v[row] ** 2 / ((1 + u[row]) ** 2 + v[row] ** 2)
         assert norms[0, 0, 0] == pytest.approx(scatter[row, 0], abs=1e-9)
         assert gaps[0, 0] * (2 - gaps[0, 0]) == pytest.approx(expected, rel=3e-9, abs=1e-9)

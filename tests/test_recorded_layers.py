@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import SIGMAS, z_of_means
 from made_paths import random_paths
 from refusals import refusal
 
+from deeplim.activations import Shaped, parse_activation
+from deeplim.architecture import MLP, ResNet
+from deeplim.inputs import gram
+from deeplim.limits.catalogue import find, named
 from deeplim.modules import Modules
 from deeplim.paths import Paths, check_layers, default_layers
 
@@ -144,3 +149,37 @@ def test_files_from_before_layers_had_names_still_load(tmp_path: Path) -> None:
     assert (back.log_norm == paths.log_norm).all()
     np.savez(tmp_path / "new.npz", **old, colour=np.array(1))
     assert "colour" in refusal(lambda: Paths.load(tmp_path / "new.npz"))
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("moments", MLP(width=40, depth=30)),
+        ("moments", MLP(width=40, depth=30, activation=parse_activation("tanh"))),
+        ("infinite-width", MLP(width=40, depth=30)),
+        ("ode", ResNet(width=40, depth=30)),
+    ],
+    ids=str,
+)
+def test_paths_of_layers_do_not_depend_on_those_recorded(limit: tuple[str, MLP]) -> None:
+    one = named(*limit)
+    whole = one.sample(gram(correlation=0.3), samples=40, seed=3)
+    for layers in ([30], [7, 30]):
+        some = one.sample(gram(correlation=0.3), samples=40, seed=3, layers=layers)
+        np.testing.assert_allclose(some.log_norm[:, -1], whole.log_norm[:, -1], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(some.log_gap[:, -1], whole.log_gap[:, -1], rtol=1e-9)
+
+
+def test_paths_of_a_diffusion_have_the_same_law_whatever_is_recorded_and_however_many_are_asked_for() -> None:
+    """They are stepped from one recorded layer to the next, which ``predict`` says: other numbers, and one law."""
+    network = MLP(width=65, depth=30, activation=Shaped(function="silu", a=0.8))
+    limit, inputs = find(network)[0], gram(correlation=0.3)
+    whole = limit.sample(inputs, samples=8000, seed=3)
+    some = limit.sample(inputs, samples=8000, seed=4, layers=[7, 30])
+    few = limit.sample(inputs, samples=50, seed=3)
+    np.testing.assert_array_equal(few.log_norm, whole.log_norm[:50])
+    lost = [(~paths.alive[:, -1]).astype(float) for paths in (whole, some)]
+    assert z_of_means(*lost) < SIGMAS
+    gaps = [paths.log_gap[paths.alive[:, -1], -1, 0] for paths in (whole, some)]
+    assert z_of_means(*gaps) < SIGMAS
+    assert z_of_means(gaps[0], gaps[1] + 0.12 * gaps[1].std()) > SIGMAS, "0.12 standard deviations are told apart"

@@ -26,6 +26,7 @@ from deeplim.limits.pairs import correlation_paths, pair_paths
 from deeplim.limits.resnet_sde import ResNetSDE
 from deeplim.limits.sde import sample_correlation
 from deeplim.limits.smooth_sde import SmoothSDE
+from deeplim.parallel import stop_flag
 
 PAIR = gram(correlation=0.3)
 ONE = gram(np.array([[1.0]]))
@@ -54,9 +55,9 @@ def _follow(log_norm, gap, plan, dynamics, seed, samples=1):
     into = np.empty((samples, 1, m)), np.empty((samples, 1, m * (m - 1) // 2)), np.empty(samples)
     smooth = dynamics[1:3] if dynamics[0] == SMOOTH else None
     if m <= 2:
-        pair_paths(seed, 0, log_norm, gap[0, 1] if m == 2 else 1.0, plan, dynamics, smooth, *into)
+        pair_paths(seed, 0, log_norm, gap[0, 1] if m == 2 else 1.0, plan, dynamics, smooth, *into, stop_flag())
     else:
-        covariance_paths(seed, 0, log_norm, gap, plan, dynamics, smooth, *into)
+        covariance_paths(seed, 0, log_norm, gap, plan, dynamics, smooth, *into, stop_flag())
     return into[0][:, 0], into[1][:, 0], into[2]
 
 
@@ -116,7 +117,7 @@ def test_sixty_four_inputs_stay_a_covariance_along_many_long_steps(name: str):
 def test_no_correlation_step_of_any_size_leaves_the_interval(law: int, start: float, noise: float, strength: float):
     gaps = np.empty((200, 2))
     plan = np.array([0.01, 0.5, 0.7, 3.0]), np.array([0.1, 1.0, 0.0, 0.3]), np.array([1, 4])
-    correlation_paths(7, 0, start, plan, (law, strength, 0.0, noise, True), gaps)
+    correlation_paths(7, 0, start, plan, (law, strength, 0.0, noise, True), gaps, stop_flag())
     assert (gaps > 0).all()
     assert (gaps <= 2).all()
     if noise == 0 and law == NUHAT:

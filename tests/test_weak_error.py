@@ -31,6 +31,7 @@ from deeplim.limits.laws import (
 from deeplim.limits.pairs import correlation_paths, pair_paths
 from deeplim.limits.sde import sample_correlation
 from deeplim.limits.stepping import LONGEST_STEP, Plan, split_plan
+from deeplim.parallel import stop_flag
 
 DRIFTS = {
     NUHAT: shaped_relu_drift,
@@ -127,8 +128,8 @@ def test_kernels_take_the_steps_they_are_said_to_take(law: int):
     mean, std = _predicted(law, p, 0.3, plan)
     gaps, norms, both = np.empty((samples, 1)), np.empty((samples, 1, 2)), np.empty((samples, 1, 1))
     dynamics = (law, p, 0.0, 1.0, False)
-    correlation_paths(law, 0, 0.7, tuple(plan), dynamics, gaps)
-    pair_paths(law + 10, 0, np.zeros(2), 0.7, tuple(plan), dynamics, None, norms, both, np.empty(samples))
+    correlation_paths(law, 0, 0.7, tuple(plan), dynamics, gaps, stop_flag())
+    pair_paths(law + 10, 0, np.zeros(2), 0.7, tuple(plan), dynamics, None, norms, both, np.empty(samples), stop_flag())
     exact = _exact(law, p, 0.3)
     for rho in (1 - gaps[:, 0], 1 - both[:, 0, 0]):
         # Over a whole unit of time the layers of the drift, of length 0.3, are seen in the fourth digit.
@@ -155,10 +156,22 @@ def test_the_noise_of_a_pair_is_exact_in_one_step(time: float):
     plan = split_plan(np.array([time]), 0.0, 2.0)
     assert len(plan.noises) == 2
     norms, gaps = np.empty((samples, 1, 2)), np.empty((samples, 1, 1))
-    pair_paths(4, 0, np.zeros(2), 0.7, tuple(plan), (NUHAT, 0.0, 0.0, 1.0, False), None, norms, gaps, np.empty(samples))
+    pair_paths(
+        4,
+        0,
+        np.zeros(2),
+        0.7,
+        tuple(plan),
+        (NUHAT, 0.0, 0.0, 1.0, False),
+        None,
+        norms,
+        gaps,
+        np.empty(samples),
+        stop_flag(),
+    )
     exact = pair_density(lambda gap: np.zeros_like(gap), 0.7, time=time)
     alone = np.empty((samples, 1))
-    correlation_paths(5, 0, 0.7, tuple(plan), (NUHAT, 0.0, 0.0, 1.0, False), alone)
+    correlation_paths(5, 0, 0.7, tuple(plan), (NUHAT, 0.0, 0.0, 1.0, False), alone, stop_flag())
     for gap in (gaps[:, 0, 0], alone[:, 0]):
         u = np.log((2 - gap) / gap) / 2
         mean = float(exact.mass @ exact.x)
@@ -207,7 +220,7 @@ def test_a_path_is_the_same_whatever_the_batch():
     assert np.array_equal(sample_correlation(SHAPED, 0.3, time=time, samples=77, seed=3), many[:77])
     alone = np.empty((40, 2))
     correlation_paths(3, 555, 0.7, tuple(split_plan(time, SHAPED.dynamics.strength, LONGEST_STEP)),
-                      tuple(SHAPED.dynamics)[:5], alone)  # fmt: skip
+                      tuple(SHAPED.dynamics)[:5], alone, stop_flag())  # fmt: skip
     assert np.array_equal(alone, many[555:595])
     assert not np.array_equal(sample_correlation(SHAPED, 0.3, time=time, samples=77, seed=4), many[:77])
 

@@ -1,17 +1,19 @@
 """Rows of a layer for a batch of networks, in difference coordinates: activation, normalization, norms and gaps.
 
 Coordinate 0 of a row is z^0 and coordinate a is (z^a - z^0) / r_a, r_a the size of that difference, so that all are of
-order one however close the inputs are, and no difference is formed by subtracting nearly equal numbers. In NumPy, with
-the axes (network, input, neuron): whatever is done to a network does not depend on those beside it.
+order one however close the inputs are, and no difference is formed by subtracting nearly equal numbers. An input whose
+norm has parted from input 0's is a coordinate of its own instead, z^a / r_a (``own``), and keeps its digits however
+small it is beside z^0. In NumPy, with the axes (network, input, neuron): whatever is done to a network does not depend
+on those beside it.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from deeplim.architecture import Network
-from deeplim.resolution import COLLAPSED, VANISHED
+from deeplim.resolution import APART, COLLAPSED, VANISHED
 
 _LEAST = 1e-5
 """Differences below this part of input 0's scale are taken over that much and rescaled: a derivative to 1e-10."""
@@ -27,6 +29,7 @@ class Rows(NamedTuple):
 
     values: Float[np.ndarray, "network input neuron"]
     log_size: Float[np.ndarray, "network input"]
+    own: Bool[np.ndarray, "network input"] | None = None
 
 
 class Covariance(NamedTuple):
@@ -34,6 +37,7 @@ class Covariance(NamedTuple):
 
     matrix: Float[np.ndarray, "network input input"]
     log_size: Float[np.ndarray, "network input"]
+    own: Bool[np.ndarray, "network input"] | None = None
 
     def square_norms(self) -> Float[np.ndarray, "network input"]:
         """Return V^{aa}; 0 where that is rounding."""
@@ -41,14 +45,21 @@ class Covariance(NamedTuple):
         r[:, 0] = 0.0
         first = self.matrix[:, :1, 0]
         square = first + r * (2 * self.matrix[:, 0] + r)
-        return np.where(square > COLLAPSED * (first + r * r), square, 0.0)
+        square = np.where(square > COLLAPSED * (first + r * r), square, 0.0)
+        return square if self.own is None else np.where(self.own, r * r, square)
+
+    def log_norms(self) -> Float[np.ndarray, "network input"]:
+        """Return log V^{aa}, minus infinity where V^{aa} is 0."""
+        with np.errstate(divide="ignore"):
+            found = np.log(self.square_norms())
+        return found if self.own is None else np.where(self.own, 2 * self.log_size, found)
 
     def log_gaps(self) -> Float[np.ndarray, "network pair"]:
         """Return log(1 - rho) of every pair: minus infinity where parallel, NaN where a norm is 0 or infinite.
 
         |z^a - z^b|^2 - (|z^a| - |z^b|)^2 = 2 |z^a| |z^b| (1 - rho), every term divided by the larger size squared.
         """
-        norm, lean = np.sqrt(self.square_norms()), self.matrix[:, 0]
+        norm, lean = np.exp(self.log_norms() / 2), self.matrix[:, 0]
         b, a = np.triu_indices(norm.shape[1], 1)
         log_size = self.log_size.copy()
         log_size[:, 0] = -np.inf
@@ -62,16 +73,46 @@ class Covariance(NamedTuple):
             rest = distance - radial**2
             parallel = rest <= COLLAPSED * np.where(b == 0, distance, k_a**2 + k_b**2)
             found = np.where(parallel, -np.inf, 2 * shift + np.log(rest / (2 * norm_a * norm_b)))
+        if self.own is not None and self.own.any():
+            found = self._log_gaps_apart(self.own, found, norm, a, b)
         lost = ~(norm > 0).all(axis=1) | ~np.isfinite(norm).all(axis=1)
         found[lost] = np.nan
         return found
 
+    def _log_gaps_apart(
+        self,
+        own: Bool[np.ndarray, "network input"],
+        as_differences: Float[np.ndarray, "network pair"],
+        norm: Float[np.ndarray, "network input"],
+        a: Int[np.ndarray, " pair"],
+        b: Int[np.ndarray, " pair"],
+    ) -> Float[np.ndarray, "network pair"]:
+        """The same where an input of the pair is its own coordinate; where one of them is, 1 - rho is a difference."""
+        size, lean, between = np.exp(self.log_size), self.matrix[:, 0], self.matrix[:, a, b]
+        size[:, 0] = 0.0
+        to_b, to_a = (np.where(c > 0, lean[:, c], 0.0) for c in (a, b))  # <x^c, z^0>
+        with np.errstate(divide="ignore", invalid="ignore"):
+            k = np.exp(-np.abs(self.log_size[:, a] - self.log_size[:, b]))
+            across = 1 + k * k - 2 * k * between - (1 - k) ** 2
+            both = np.where(across > COLLAPSED * (1 + k * k), across / (2 * k), 0.0)
+            beside = np.where(b > 0, size[:, b] * between, 0.0)
+            at_a, at_b = (to_b + beside) / norm[:, b], (to_a + size[:, a] * between) / norm[:, a]
+            one = 1 - np.where(own[:, a], at_a, at_b)
+            found = np.log(np.where(own[:, a] & own[:, b], both, np.where(one > COLLAPSED, one, 0.0)))
+        return np.where(own[:, a] | own[:, b], found, as_differences)
 
-def in_coordinates(norm: Float[np.ndarray, " input"], gap: Float[np.ndarray, "input input"]) -> Covariance:
+
+def in_coordinates(
+    norm: Float[np.ndarray, " input"], gap: Float[np.ndarray, "input input"], *, apart: bool = False
+) -> Covariance:
     """Return inputs of these norms |x^a| and gaps 1 - rho in difference coordinates, as a batch of one.
 
-    |x^a - x^b|^2 = (|x^a| - |x^b|)^2 + 2 |x^a| |x^b| (1 - rho): nearly equal numbers are never subtracted.
+    |x^a - x^b|^2 = (|x^a| - |x^b|)^2 + 2 |x^a| |x^b| (1 - rho): nearly equal numbers are never subtracted. apart:
+    whether inputs whose norms are far from input 0's are coordinates of their own.
     """
+    own = _have_parted((norm / norm[0]) ** 2) if apart else np.zeros(len(norm), dtype=bool)
+    if own.any():
+        return _in_own_coordinates(norm, gap, own)
     distance = (norm[:, None] - norm) ** 2 + 2 * norm[:, None] * norm * gap
     size = np.sqrt(distance[0])
     safe = np.where(size > 0, size, 1.0)
@@ -85,9 +126,64 @@ def in_coordinates(norm: Float[np.ndarray, " input"], gap: Float[np.ndarray, "in
     return Covariance(matrix[None], log_size[None])
 
 
+def parts_norms(network: Network) -> bool:
+    """Return whether inputs' norms can part without bound: nothing divides them out or keeps them above a bias."""
+    return network.normalization == "none" and not network.homogeneous and network.bias_variance == 0
+
+
+def _have_parted(ratio: Float[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+    """Whether square norms, over input 0's, are too far from it for a difference to hold them."""
+    return (ratio < APART) | (APART * ratio > 1)
+
+
+def _in_own_coordinates(
+    norm: Float[np.ndarray, " input"], gap: Float[np.ndarray, "input input"], own: Bool[np.ndarray, " input"]
+) -> Covariance:
+    """The same with some inputs as they are: x^a / |x^a|, beside (x^b - x^0) / r_b."""
+    as_differences = in_coordinates(np.where(own, norm[0], norm), gap)
+    size = np.where(own, norm, np.exp(as_differences.log_size[0]))
+    cosine, matrix = 1 - gap, as_differences.matrix[0].copy()
+    for a in np.flatnonzero(own):
+        matrix[a, 0] = matrix[0, a] = norm[0] * cosine[a, 0]
+        for b in range(1, len(norm)):
+            inner = cosine[a, b] if own[b] else (norm[b] * cosine[a, b] - norm[0] * cosine[a, 0]) / size[b]
+            matrix[a, b] = matrix[b, a] = inner
+        matrix[a, a] = 1.0
+    log_size = np.log(size)
+    log_size[0] = 0.0
+    return Covariance(matrix[None], log_size[None], own[None])
+
+
+def parted(covariance: Covariance, rows: Rows | None = None) -> tuple[Covariance, Rows | None]:
+    """Return a layer with its coordinates changed where norms have parted from input 0's, or come back to it."""
+    before = np.zeros(covariance.log_size.shape, dtype=bool) if covariance.own is None else covariance.own
+    with np.errstate(all="ignore"):  # what is lost has no norm, and stays as it is
+        own = _have_parted(np.exp(covariance.log_norms() - np.log(covariance.matrix[:, :1, 0])))
+    moved = own != before
+    own[:, 0] = False
+    if not moved[:, 1:].any():
+        return covariance, rows
+    # x_a <- x_a - tilt_a z^0, and then its size divided out of it.
+    size = np.exp(covariance.log_size)
+    tilt = np.where(moved & (size > 0), (before * 1.0 - own) / np.maximum(size, _SMALLEST_SIZE), 0.0)
+    tilt[:, 0] = 0.0
+    matrix = covariance.matrix - tilt[:, :, None] * covariance.matrix[:, :1]
+    matrix = matrix - tilt[:, None] * matrix[:, :, :1]
+    factor = np.sqrt(np.maximum(matrix.diagonal(axis1=1, axis2=2), 0.0))
+    factor[:, 0] = 1.0
+    inverse = np.divide(1.0, factor, out=np.zeros_like(factor), where=factor > 0)
+    with np.errstate(divide="ignore"):
+        log_size = covariance.log_size + np.log(factor)
+    changed = Covariance(matrix * inverse[:, :, None] * inverse[:, None, :], log_size, own)
+    if rows is None:
+        return changed, None
+    values = (rows.values - tilt[:, :, None] * rows.values[:, :1]) * inverse[:, :, None]
+    return changed, Rows(values, log_size, own)
+
+
 def correlate(covariance: Covariance, normals: Float[np.ndarray, "network input neuron"]) -> Rows:
     """Return Gaussian rows of this covariance, made of independent standard normals."""
-    return Rows(_factorise(covariance.matrix) @ normals, covariance.log_size)
+    return Rows(_factorise(covariance.matrix) @ normals, covariance.log_size, covariance.own)
 
 
 def _factorise(matrix: Array) -> Array:
@@ -120,8 +216,9 @@ def measure(rows: Rows) -> tuple[Covariance, Rows]:
     inverse = np.divide(1.0, factor, out=np.zeros_like(factor), where=factor > 0)
     with np.errstate(divide="ignore"):
         log_size = rows.log_size + np.log(factor)
-    return Covariance(matrix * inverse[:, :, None] * inverse[:, None, :], log_size), Rows(
-        values * inverse[:, :, None], log_size
+    return (
+        Covariance(matrix * inverse[:, :, None] * inverse[:, None, :], log_size, rows.own),
+        Rows(values * inverse[:, :, None], log_size, rows.own),
     )
 
 
@@ -132,7 +229,7 @@ def scaled(covariance: Covariance, factor: float) -> Covariance:
     matrix[:, :, 0] *= root
     log_size = covariance.log_size + np.log(root)
     log_size[:, 0] = 0.0
-    return Covariance(matrix, log_size)
+    return Covariance(matrix, log_size, covariance.own)
 
 
 def biased(covariance: Covariance, variance: float) -> Covariance:
@@ -141,7 +238,7 @@ def biased(covariance: Covariance, variance: float) -> Covariance:
         return covariance
     matrix = covariance.matrix.copy()
     matrix[:, 0, 0] += variance
-    return Covariance(matrix, covariance.log_size)
+    return Covariance(matrix, covariance.log_size, covariance.own)
 
 
 def add(kept: Rows, skip: float, added: Rows, branch: float) -> Rows:
@@ -152,7 +249,8 @@ def add(kept: Rows, skip: float, added: Rows, branch: float) -> Rows:
     largest[:, 0] = 0.0
     safe = np.where(np.isneginf(largest), 0.0, largest)
     first, second = (np.exp(size - safe)[:, :, None] for size in sizes)
-    return Rows(np.sign(skip) * first * kept.values + np.sign(branch) * second * added.values, largest)
+    values = np.sign(skip) * first * kept.values + np.sign(branch) * second * added.values
+    return Rows(values, largest, added.own)
 
 
 def activate(network: Network, rows: Rows) -> Rows:
@@ -175,7 +273,11 @@ def activate(network: Network, rows: Rows) -> Rows:
     out[:, :1] = phi(z.ravel()).reshape(z.shape)
     ends = [phi(end.ravel()).reshape(x.shape) for end in (low + used * x, low)]
     np.divide(ends[0] - ends[1], used, out=out[:, 1:])
-    return Rows(out, rows.log_size)
+    if rows.own is not None and rows.own.any():
+        alone = rows.own[:, 1:, None]
+        safe = np.maximum(r, _SMALLEST_SIZE)
+        out[:, 1:] = np.where(alone, phi((safe * x).ravel()).reshape(x.shape) / safe, out[:, 1:])
+    return Rows(out, rows.log_size, rows.own)
 
 
 def normalize(kind: str, rows: Rows) -> tuple[Rows, Bool[np.ndarray, " network"]]:

@@ -111,8 +111,10 @@ def predict(
 ) -> Paths:
     """Return sample paths of a limit (``deeplim.limits.find`` gives those of a network) at the network's layers.
 
-    A deterministic limit gives one path. InputError for counts or layers out of range, or for more inputs than the
-    limit describes.
+    A deterministic limit gives one path. Path i of a seed is the same however many are asked for. The moment chain's is
+    also the same whatever layers are recorded; a diffusion is stepped from one recorded layer to the next, so that with
+    others its paths, and which of them explode, are others of the same law. InputError for counts or layers out of
+    range, or for more inputs than the limit describes.
     """
     if not isinstance(limit, AbstractLimit):
         raise InputError(f"{kind_of(limit)} was given; choose one of deeplim.limits.find(network).")

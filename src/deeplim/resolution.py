@@ -25,6 +25,9 @@ DEAD = 1e-12
 PARALLEL = 1e-12
 """Two inputs this much closer to each other than to input 0, gap to gap, cannot be told from parallel ones: their gap
 is the difference of their differences to input 0."""
+APART = 1e-2
+"""Square norms farther from each other than by this factor, or its inverse, are no longer followed as a difference:
+that would hold the smaller to the rounding of the larger."""
 FLOOR = 16.0
 """Squared rounding units by which a layer that sums few products moves a gap at most; most move it by a tenth of it."""
 NEAR_FLOOR = float(np.log(100.0))

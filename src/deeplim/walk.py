@@ -6,7 +6,19 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.architecture import Network, ResNet
-from deeplim.differences import Covariance, Rows, activate, add, biased, correlate, measure, normalize, scaled
+from deeplim.differences import (
+    Covariance,
+    Rows,
+    activate,
+    add,
+    biased,
+    correlate,
+    measure,
+    normalize,
+    parted,
+    parts_norms,
+    scaled,
+)
 
 Normals = Float[np.ndarray, "network input neuron"]
 
@@ -28,7 +40,9 @@ class Walk:
 
     def __init__(self, network: Network, begin: Covariance, count: int, normals: Callable[[Rows], Normals]) -> None:
         self.network, self.normals = network, normals
-        self.state = Covariance(np.repeat(begin.matrix, count, axis=0), np.repeat(begin.log_size, count, axis=0))
+        own = None if begin.own is None else np.repeat(begin.own, count, axis=0)
+        self.state = Covariance(np.repeat(begin.matrix, count, axis=0), np.repeat(begin.log_size, count, axis=0), own)
+        self._part = parts_norms(network)
         self.exploded, self.lost = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         self.rows = Rows(np.zeros((*self.state.log_size.shape, 0)), self.state.log_size)
         if isinstance(network, ResNet):
@@ -42,11 +56,14 @@ class Walk:
             else:
                 self._layer()
             self._settle()
+            if self._part:
+                self.state, rows = parted(self.state, self.rows if isinstance(self.network, ResNet) else None)
+                self.rows = self.rows if rows is None else rows
 
     def norms_and_gaps(self) -> tuple[Float[np.ndarray, "network input"], Float[np.ndarray, "network pair"]]:
         """Return log V^{aa}, infinite where exploded and minus infinity where lost, and log(1 - rho)."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            norms, gaps = np.log(self.state.square_norms()), self.state.log_gaps()
+            norms, gaps = self.state.log_norms(), self.state.log_gaps()
         norms[self.lost], norms[self.exploded] = -np.inf, np.inf
         gaps[self.lost | self.exploded] = np.nan
         return norms, gaps

@@ -3,15 +3,31 @@
 State of a block, all in double precision: ``size`` r_a, how large the difference of input a to input 0 is;
 ``growth`` and ``shrink``, products since the last flush of the factors by which norms and sizes changed, whose logs are
 kept in ``log_norm`` and ``log_size`` so that neither underflows at any depth; ``matrix``, the covariance of the
-coordinates (z^0, (z^a - z^0) / r_a) with which the next row is drawn.
+coordinates (z^0, (z^a - b_a z^0) / r_a) with which the next row is drawn.
+
+``base`` b_a is 1. Only where the norm of input a has parted from that of input 0, for smooth activations alone, it is
+0: the coordinate is then z^a / r_a itself, which no rounding of z^0 touches.
 """
 
 import numpy as np
 
 from deeplim.finite.rows import corner
-from deeplim.resolution import COLLAPSED, DEAD, PARALLEL
+from deeplim.resolution import APART, COLLAPSED, DEAD, PARALLEL
 from deeplim.simd.exponentials import exp, log
-from deeplim.simd.lanes import fma, inline, load, maximum, piece, select, spread, sqrt, store
+from deeplim.simd.lanes import (
+    absolute,
+    any_lane,
+    fma,
+    inline,
+    load,
+    maximum,
+    minimum,
+    piece,
+    select,
+    spread,
+    sqrt,
+    store,
+)
 
 _SMALLEST_SIZE = 1e-280
 _FARTHEST = 1e300
@@ -78,11 +94,34 @@ def rescale(m, a, factor, size, shrink, matrix):
 
 
 @inline
-def measure(m, gram, scale, bias, size, growth, shrink, tilt, stretch, matrix):
+def _part(m, first, size, tilt, base, matrix):
+    """Change the base of inputs whose norms have parted from input 0's, or come back: x_a <- x_a - tilt_a z^0."""
+    change = spread(0.0)
+    for a in range(1, m):
+        r, old = load(size, a), load(base, a)
+        own = old * (first + 2.0 * r * load(matrix, corner(a, 0))) + r * r * load(matrix, corner(a, a))
+        new = select(own < APART * first, spread(0.0), spread(1.0))
+        new = select(APART * own > first, spread(0.0), new)
+        store(tilt, a, (new - old) * inverse(r))
+        store(base, a, new)
+        change = maximum(change, absolute(new - old))
+    if any_lane(change > 0.5):
+        for a in range(m - 1, 0, -1):
+            for b in range(a, 0, -1):
+                along = load(tilt, b) * (load(matrix, corner(a, 0)) - load(tilt, a) * first)
+                across = load(matrix, corner(a, b)) - load(tilt, a) * load(matrix, corner(b, 0))
+                store(matrix, corner(a, b), across - along)
+        for a in range(1, m):
+            store(matrix, corner(a, 0), load(matrix, corner(a, 0)) - load(tilt, a) * first)
+
+
+@inline
+def measure(m, gram, scale, bias, apart, size, growth, shrink, tilt, stretch, base, matrix):
     """Find the new differences without dividing by norms, where those matter: no slopes, or biases.
 
-    bias: the variance of what is added to all inputs alike, and so to no difference. What has once left every float
-    stays there: rows of no size would else be given one again by their bias.
+    bias: the variance of what is added to all inputs alike, and so to no difference. apart: whether norms can part,
+    there being no bias. What has once left every float stays there: rows of no size would else be given one again by
+    their bias.
     """
     finite = load(growth, 0) < np.inf
     for at in range(m * (m + 1) // 2):
@@ -92,12 +131,15 @@ def measure(m, gram, scale, bias, size, growth, shrink, tilt, stretch, matrix):
     store(size, 0, sqrt(load(matrix, 0)))
     store(stretch, 0, spread(1.0))
     for a in range(1, m):
+        store(tilt, a, spread(0.0))
+    if apart:
+        _part(m, load(matrix, 0), size, tilt, base, matrix)
+    for a in range(1, m):
         factor = sqrt(maximum(load(matrix, corner(a, a)), spread(0.0)))
         reached = load(size, a) * factor
         inverse_factor = rescale(m, a, factor, size, shrink, matrix)
         store(size, a, select(reached < np.inf, load(size, a), spread(np.inf)))
         store(matrix, corner(a, 0), load(matrix, corner(a, 0)) * inverse_factor)
-        store(tilt, a, spread(0.0))
         store(stretch, a, inverse_factor)
 
 
@@ -171,7 +213,33 @@ def _norm(m, divided, w, a):
     first = spread(1.0) if divided else load(w.growth, 0)
     if a == 0:
         return sqrt(first)
-    return sqrt(_square_norm(first, load(w.size, a), load(w.matrix, corner(a, 0))))
+    r = load(w.size, a)
+    return select(load(w.base, a) < 0.5, r, sqrt(_square_norm(first, r, load(w.matrix, corner(a, 0)))))
+
+
+@inline
+def log_square_norm(m, w, a):
+    """log |z^a|^2 where inputs are not divided by their norms; now_size is log r_a."""
+    found = 2.0 * log(_norm(m, False, w, a))
+    return found if a == 0 else select(load(w.base, a) < 0.5, 2.0 * load(w.now_size, a), found)
+
+
+@inline
+def _log_gap_apart(w, a, b, norm_a, norm_b, as_differences):
+    """The same where z^a or z^b is its own coordinate; of a pair of which one is, 1 - rho is a difference."""
+    base_a, c_a, size_a = load(w.base, a), _entry(w.matrix, a, 0), load(w.size, a)
+    base_b = load(w.base, b) if b > 0 else spread(1.0)
+    c_b, size_b = (_entry(w.matrix, b, 0), load(w.size, b)) if b > 0 else (spread(0.0), spread(0.0))
+    between = _entry(w.matrix, a, b) if b > 0 else spread(0.0)
+    k = exp(spread(0.0) - absolute(load(w.now_size, a) - load(w.now_size, b))) if b > 0 else spread(1.0)
+    # Both: |x^a - x^b|^2 - (|x^a| - |x^b|)^2 over 2 |x^a| |x^b|, divided by the larger size squared.
+    distance, radial = 1.0 + k * k - 2.0 * k * between, 1.0 - k
+    both = (distance - radial * radial) / (2.0 * k)
+    both = select(PARALLEL * (1.0 + k * k) < distance - radial * radial, both, spread(0.0))
+    one = 1.0 - select(base_a < 0.5, (c_a + size_b * between) / norm_b, (c_b + size_a * between) / norm_a)
+    one = select(one > COLLAPSED, one, spread(0.0))
+    found = log(select(base_a + base_b < 0.5, both, one))
+    return select(base_a + base_b > 1.5, as_differences, found)
 
 
 @inline
@@ -198,7 +266,12 @@ def _log_gap(m, divided, w, a, b):
     found = 2.0 * shift + log(rest / (2.0 * norm_a * norm_b))
     found = select(rounding < rest, found, spread(-np.inf))
     found = select(lost, spread(-np.inf), found)
-    return select(norm_a * norm_b > 0.0, found, spread(np.nan))
+    least = load(w.base, a) if b == 0 else minimum(load(w.base, a), load(w.base, b))
+    if any_lane(least < 0.5):
+        found = _log_gap_apart(w, a, b, norm_a, norm_b, found)
+    # Not their product, which may underflow.
+    alive = select(norm_a > 0.0, norm_b, spread(0.0))
+    return select(alive > 0.0, found, spread(np.nan))
 
 
 @piece
@@ -218,8 +291,7 @@ def record(m, divided, w, norms, gaps):
         if divided:
             store(w.found, 0, load(w.now_norm, b))
         else:
-            norm = _norm(m, divided, w, b)
-            store(w.found, 0, 2.0 * log(norm))
+            store(w.found, 0, log_square_norm(m, w, b))
         _scatter(w, count, norms[:, b])
         for a in range(b + 1, m):
             store(w.found, 0, _log_gap(m, divided, w, a, b))

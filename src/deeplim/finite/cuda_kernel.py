@@ -15,14 +15,14 @@ from numba import config, cuda, float32, float64, int64, uint32
 
 from deeplim.finite.coordinates import (
     _log_gap,
-    _norm,
     change_coordinates,
     factorise,
+    log_square_norm,
     measure,
     renormalise,
 )
 from deeplim.finite.rows import activation_of, corner
-from deeplim.simd.lanes import fma, load, maximum, spread, store, to_double
+from deeplim.simd.lanes import fma, load, maximum, select, spread, store, to_double
 from deeplim.simd.retarget import Retarget
 from deeplim.simd.streams import two_normals
 
@@ -49,6 +49,7 @@ class State(NamedTuple):
     gram: Any
     products: Any
     size: Any
+    base: Any
     growth: Any
     shrink: Any
     tilt: Any
@@ -77,12 +78,13 @@ class Row(NamedTuple):
 
 
 @on_device
-def restart(m, divided, start_matrix, start_size, start_norm, w):
+def restart(m, divided, start_matrix, start_size, start_norm, start_base, w):
     """Put a network at its inputs."""
     for a in range(m):
         w.log_norm[a] = start_norm[a]
         w.log_size[a] = start_size[a]
         w.size[a] = np.exp(start_size[a])
+        w.base[a] = start_base[a]
         w.growth[a] = 1.0
         w.shrink[a] = 1.0
         w.tilt[a] = 0.0
@@ -99,7 +101,7 @@ def prepare(m, skip, w, row):
     """What the rows of a layer share, in their precision, and sums over rows at zero."""
     for a in range(m):
         safe = maximum(load(w.size, a), spread(_SMALLEST_SINGLE))
-        store(row.size, a, safe)
+        store(row.size, a, select(load(w.base, a) < 0.5, 0.0 - safe, safe))
         store(row.inverse, a, 1.0 / safe)
         store(row.tilt, a, load(w.tilt, a))
         store(row.stretch, a, skip * load(w.stretch, a))
@@ -146,12 +148,12 @@ def add_up(count, part, sums):
 
 
 @on_device
-def measure_layer(m, divided, gram, scale, bias, w):
+def measure_layer(m, divided, gram, scale, bias, apart, w):
     """Find norms, differences and coordinates of a layer from its Gram matrix."""
     if divided:
         renormalise(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
     else:
-        measure(m, gram, scale, bias, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+        measure(m, gram, scale, bias, apart, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.base, w.matrix)
 
 
 @on_device
@@ -173,8 +175,8 @@ def record(m, divided, w, norms, gaps, at, network):
         if divided:
             norms[at, a, network] = w.log_norm[a] + np.log(w.growth[a])
         else:
-            store(w.found, 0, _norm(m, divided, w, a))
-            norms[at, a, network] = 2.0 * np.log(w.found[0])
+            store(w.found, 0, log_square_norm(m, w, a))
+            norms[at, a, network] = w.found[0]
     pair = 0
     for b in range(m):
         for a in range(b + 1, m):
@@ -200,7 +202,7 @@ def mlp_layer(m: int, divided: bool, activate: Any) -> Any:
                 activate(m, slopes, row.point, row.size, row.inverse, row.value, row.scratch)
                 add_products(m, row.value, row.part)
             add_up(m * (m + 1) // 2, row.part, w.gram)
-        measure_layer(m, divided, w.gram, scale, bias, w)
+        measure_layer(m, divided, w.gram, scale, bias, bias == 0.0, w)
         return s0, s1, s2, s3
 
     return step
@@ -238,7 +240,7 @@ def resnet_layer(m: int, divided: bool, activate: Any) -> Any:
                 add_products(m, row.point, row.kept_part)
             add_up(m * (m + 1) // 2, row.part, w.gram)
             add_up(m * (m + 1) // 2, row.kept_part, w.products)
-        measure_layer(m, divided, w.products, 1.0 / n, 0.0, w)
+        measure_layer(m, divided, w.products, 1.0 / n, 0.0, bias == 0.0, w)
         return s0, s1, s2, s3
 
     return step
@@ -248,7 +250,7 @@ def signature(single: bool) -> tuple[Any, ...]:
     """Return the Numba types of a kernel's arguments."""
     kind = float32 if single else float64
     numbers = (int64, int64, float64, float64, kind, kind, float64, float64)
-    begin = (float64[::1], float64[::1], float64[::1])
+    begin = (float64[::1], float64[::1], float64[::1], float64[::1])
     filled = (kind[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1])
     return (uint32[:, ::1], *numbers, *begin, int64[::1], *filled)
 
@@ -259,7 +261,7 @@ def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None, d
 
     single: whether rows are in single precision; divided: whether inputs are divided by their norms. It takes states
     (word, network) uint32, n, depth, scale = gain / n, the variance of biases, the two slopes,
-    a ResNet's skip and branch, the three parts of a Start, the recorded layers, kept (neuron, input, network) for a
+    a ResNet's skip and branch, the four parts of a Start, the recorded layers, kept (neuron, input, network) for a
     ResNet's rows, and norms (layer, input, network) and gaps (layer, pair, network), which it fills.
     """
     corners = m * (m + 1) // 2
@@ -269,7 +271,23 @@ def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None, d
     @cuda.jit
     @on_device.plain
     def chain(
-        states, n, depth, scale, bias, up, down, skip, branch, matrix, log_size, log_norm, layers, kept, norms, gaps
+        states,
+        n,
+        depth,
+        scale,
+        bias,
+        up,
+        down,
+        skip,
+        branch,
+        matrix,
+        log_size,
+        log_norm,
+        base,
+        layers,
+        kept,
+        norms,
+        gaps,
     ):
         network = cuda.grid(1)
         if network >= norms.shape[2]:
@@ -279,6 +297,7 @@ def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None, d
             cuda.local.array(corners, float64),
             cuda.local.array(corners, float64),
             cuda.local.array(corners, float64),
+            cuda.local.array(m, float64),
             cuda.local.array(m, float64),
             cuda.local.array(m, float64),
             cuda.local.array(m, float64),
@@ -307,7 +326,7 @@ def compile_kernel(m: int, single: bool, residual: bool, phi: Callable | None, d
         for word in range(4):
             bits[word] = states[word, network]
         s0, s1, s2, s3 = load(bits, 0), load(bits, 1), load(bits, 2), load(bits, 3)
-        restart(m, divided, matrix, log_size, log_norm, w)
+        restart(m, divided, matrix, log_size, log_norm, base, w)
         done = 0
         for layer in range(depth + 1):
             s0, s1, s2, s3 = step(

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from deeplim.architecture import MLP, Network
+from deeplim.differences import parts_norms
 from deeplim.errors import InputError
 from deeplim.finite.runners import (
     SINGLE_FROM_WIDTH,
@@ -138,7 +139,8 @@ def cuda_runner(network: Network, inputs: Inputs, layers: np.ndarray, precision:
 
     m, recipe = inputs.count, recipe_of(network, inputs.count, precision)
     kernel = _kernel(network, m, recipe)
-    constants = [cuda.to_device(part) for part in (*start(inputs, unit_norm=recipe.divided), layers)]
+    begin = start(inputs, unit_norm=recipe.divided, apart=parts_norms(network))
+    constants = [cuda.to_device(part) for part in (*begin, layers)]
     numbers = (network.width, int(layers[-1]), recipe.scale, recipe.bias, *recipe.slopes, recipe.skip, recipe.branch)
     kept_rows = (1, 1) if isinstance(network, MLP) else (network.width, m)
 

@@ -35,6 +35,7 @@ from deeplim.simd.lanes import (
     inline,
     load,
     maximum,
+    raised,
     select,
     single_buffer,
     spread,
@@ -46,6 +47,9 @@ _TILES_TOGETHER = 8
 """Tiles of rows summed in their own precision before the sum is added to the total in double precision."""
 _FLUSH_EVERY = 8
 _SMALLEST_SINGLE = 1e-30
+"""What is smaller counts as zero in single precision, where subnormal numbers take a hundred times as long."""
+_SMALLEST_DOUBLE = 1e-290
+"""The same in double precision."""
 
 
 class Workspace(NamedTuple):
@@ -59,6 +63,7 @@ class Workspace(NamedTuple):
     gram: np.ndarray
     products: np.ndarray
     size: np.ndarray
+    base: np.ndarray
     growth: np.ndarray
     shrink: np.ndarray
     tilt: np.ndarray
@@ -103,16 +108,16 @@ def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
 
 
 @inline
-def _prepare(m, w):
-    """The double-precision state of a block, in the precision of its rows."""
+def _prepare(m, least, w):
+    """The double-precision state of a block, in the precision of its rows, whose smallest number is ``least``."""
     for a in range(m):
-        safe = maximum(load(w.size, a), spread(_SMALLEST_SINGLE))
-        store(w.row_size, a, safe)
+        safe = maximum(load(w.size, a), spread(least))
+        # The sign says that z^a is its own coordinate, and no difference.
+        store(w.row_size, a, select(load(w.base, a) < 0.5, 0.0 - safe, safe))
         store(w.row_inverse, a, 1.0 / safe)
     for at in range(m * (m + 1) // 2):
         entry = load(w.factor, at)
-        # Not as a subnormal number of single precision, which would take a hundred times as long.
-        store(w.row_factor, at, select(absolute(entry) < _SMALLEST_SINGLE, spread(0.0), entry))
+        store(w.row_factor, at, select(absolute(entry) < least, spread(0.0), entry))
 
 
 @inline
@@ -137,6 +142,7 @@ def _restart(m, divided, block, states, start, w):
             w.log_norm[a * COUNT + k] = start.log_norm[a]
             w.log_size[a * COUNT + k] = start.log_size[a]
             w.size[a * COUNT + k] = np.exp(start.log_size[a])
+            w.base[a * COUNT + k] = start.base[a]
         for at in range(m * (m + 1) // 2):
             w.matrix[at * COUNT + k] = start.matrix[at]
     w.growth[:] = 1.0 if divided else np.exp(start.log_norm[0])
@@ -146,11 +152,11 @@ def _restart(m, divided, block, states, start, w):
 
 
 @inline
-def _measure(m, divided, gram, scale, bias, w):
+def _measure(m, divided, gram, scale, bias, apart, w):
     if divided:
         renormalise(m, gram, scale, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
     else:
-        measure(m, gram, scale, bias, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.matrix)
+        measure(m, gram, scale, bias, apart, w.size, w.growth, w.shrink, w.tilt, w.stretch, w.base, w.matrix)
 
 
 @lru_cache(maxsize=64)
@@ -164,13 +170,14 @@ def compile_kernels(
     compiled scalar function. divided: whether inputs are divided by their norms, as slopes without biases allow. Both
     take states (word, network) uint32, n, depth, scale = gain / n, the variance of biases, the activation's parameters
     in the precision of the rows (as ``deeplim.finite.rows.activation_of`` has them), the Start, a Workspace,
-    the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill.
+    the recorded layers, and norms (network, layer, input) and gaps (network, layer, pair), which they fill; and a flag,
+    raised in another thread to make them return at once (``deeplim.parallel``).
     """
     entries, tile = unrolled * (unrolled + 1) // 2, unrolled * ROWS
-    activate = activation_of(phi, form)
+    activate, least = activation_of(phi, form), _SMALLEST_SINGLE if single else _SMALLEST_DOUBLE
 
     @kernel(nogil=True)
-    def mlp(states, n, depth, scale, bias, parameters, start, w, layers, norms, gaps):
+    def mlp(states, n, depth, scale, bias, parameters, start, w, layers, norms, gaps, stop):
         m = unrolled if unrolled > 0 else norms.shape[2]
         corners = m * (m + 1) // 2
         for block in range(states.shape[1] // COUNT):
@@ -181,7 +188,7 @@ def compile_kernels(
             for layer in range(depth + 1):
                 if layer > 0:
                     factorise(m, w.matrix, 1.0, w.factor)
-                    _prepare(m, w)
+                    _prepare(m, least, w)
                     if unrolled > 0 and single:
                         factor, size, inverse = single_buffer(entries), single_buffer(unrolled), single_buffer(unrolled)
                         normals, point, row = single_buffer(tile), single_buffer(tile), single_buffer(tile)
@@ -196,6 +203,8 @@ def compile_kernels(
                     clear(corners, part)
                     s0, s1, s2, s3 = resume(w.bits)
                     for begin in range(0, n, _TILES_TOGETHER * ROWS):
+                        if raised(stop):
+                            return
                         for i in range(begin, min(begin + _TILES_TOGETHER * ROWS, n), ROWS):
                             s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
                             for a in range(m):
@@ -206,7 +215,7 @@ def compile_kernels(
                             add_products(m, row, part)
                         add_up(corners, part, w.gram)
                     pause(w.bits, s0, s1, s2, s3)
-                    _measure(m, divided, w.gram, scale, bias, w)
+                    _measure(m, divided, w.gram, scale, bias, bias == 0.0, w)
                 wanted = done < len(layers) and layers[done] == layer
                 if layer % _FLUSH_EVERY == 0:
                     flush(m, divided, w)
@@ -215,7 +224,7 @@ def compile_kernels(
                     done += 1
 
     @kernel(nogil=True)
-    def resnet(states, n, depth, scale, bias, parameters, start, w, layers, norms, gaps, skip, branch):
+    def resnet(states, n, depth, scale, bias, parameters, start, w, layers, norms, gaps, skip, branch, stop):
         m = unrolled if unrolled > 0 else norms.shape[2]
         corners = m * (m + 1) // 2
         for block in range(states.shape[1] // COUNT):
@@ -230,7 +239,7 @@ def compile_kernels(
             factorise(m, w.matrix, 1.0, w.factor)
             done = 0
             for layer in range(depth + 1):
-                _prepare(m, w)
+                _prepare(m, least, w)
                 copy(m, w.tilt, w.row_tilt)
                 for a in range(m):
                     store(w.row_stretch, a, skip * load(w.stretch, a))
@@ -259,6 +268,8 @@ def compile_kernels(
                 clear(corners, other)
                 s0, s1, s2, s3 = resume(w.bits)
                 for begin in range(0, n, _TILES_TOGETHER * ROWS):
+                    if raised(stop):
+                        return
                     for i in range(begin, min(begin + _TILES_TOGETHER * ROWS, n), ROWS):
                         s0, s1, s2, s3 = draw(m, normals, s0, s1, s2, s3)
                         place = i // ROWS * m
@@ -281,7 +292,7 @@ def compile_kernels(
                     add_up(corners, other, w.products)
                 pause(w.bits, s0, s1, s2, s3)
                 # Everything is linear in the rows from here: the change of coordinates waits for the next pass.
-                _measure(m, divided, w.products, 1.0 / n, 0.0, w)
+                _measure(m, divided, w.products, 1.0 / n, 0.0, bias == 0.0, w)
                 change_coordinates(m, w.tilt, w.stretch, w.gram)
                 if not divided:
                     store(w.gram, 0, load(w.gram, 0) + bias / scale)

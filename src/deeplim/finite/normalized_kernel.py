@@ -48,7 +48,20 @@ from deeplim.finite.rows import (
 from deeplim.resolution import COLLAPSED
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
-from deeplim.simd.lanes import COUNT, aligned, any_lane, inline, load, maximum, piece, select, spread, sqrt, store
+from deeplim.simd.lanes import (
+    COUNT,
+    aligned,
+    any_lane,
+    inline,
+    load,
+    maximum,
+    piece,
+    raised,
+    select,
+    spread,
+    sqrt,
+    store,
+)
 from deeplim.simd.streams import pause, resume
 
 _TOGETHER = 32
@@ -78,6 +91,7 @@ class Layer(NamedTuple):
     matrix: np.ndarray
     log_size: np.ndarray
     size: np.ndarray
+    base: np.ndarray
     growth: np.ndarray
     shrink: np.ndarray
     log_norm: np.ndarray
@@ -141,7 +155,7 @@ def _restart(m, block, states, start, layer, w):
         for a in range(m):
             w.drawn_log_size[a * COUNT + k] = start.log_size[a]
             layer.log_size[a * COUNT + k] = -np.inf if a > 0 else 0.0
-            layer.shrink[a * COUNT + k] = 1.0
+            layer.shrink[a * COUNT + k] = layer.base[a * COUNT + k] = 1.0
         for at in range(m * (m + 1) // 2):
             w.drawn_matrix[at * COUNT + k] = start.matrix[at]
     clear(m, w.kept_log_size)
@@ -236,53 +250,6 @@ def _plan_sum(m, before, after, skip, branch, now_log_size, w):
         exponentiate(m, w.log_size, w.size)
 
 
-@piece
-def _half_layer(m, n, activate, parameters, drawn, summing, before, after, w):
-    """Sum the Gram matrix of N(f(N(rows))), rows drawn or kept; f: the activation, or the sum with the rows kept.
-
-    The sum becomes the rows kept. The sizes on the way are planned before.
-    """
-    clear(m * (m + 1) // 2, w.gram)
-    into = w.kept if summing else w.rows
-    together = n if over_neurons(before) or over_neurons(after) else _TOGETHER
-    for begin in range(0, n, together):
-        count, offset = min(together, n - begin), begin * m * COUNT
-        rows = w.rows if drawn else w.kept[offset:]
-        if drawn:
-            _draw_rows(m, count, w.factor, w.normals, w.bits, rows)
-        if over_neurons(before):
-            find_change(m, n, before == LAYERNORM, rows, w.size, w.change, w.moments, w.fate)
-        for i in range(0, count, ROWS):
-            place = i // ROWS * m
-            if over_neurons(before):
-                changed(m, rows, place, w.change, w.point)
-            else:
-                take(m, rows, place, w.point)
-            if before == BATCHNORM:
-                over_inputs(m, w.ratio, w.point)
-            if summing:
-                place = (begin + i) // ROWS * m
-                for a in range(m):
-                    added = times(load(w.add, a), four(w.point, a))
-                    put_four(w.row, a, plus(load(w.keep, a), four(w.kept, place + a), added))
-            else:
-                activate(m, parameters, w.point, w.size, w.inverse_size, w.row, w.scratch)
-            trim(m, count - i, w.row)
-            if after == BATCHNORM:
-                over_inputs(m, w.ratio, w.row)
-            if summing or over_neurons(after):
-                put(m, w.row, into, place)
-            if not over_neurons(after):
-                add_products(m, w.row, w.gram)
-    if over_neurons(after):
-        find_change(m, n, after == LAYERNORM, into, w.size, w.change, w.moments, w.fate)
-        for place in range(0, -(-n // ROWS) * m, m):
-            changed(m, into, place, w.change, w.row)
-            if summing:
-                put(m, w.row, into, place)
-            add_products(m, w.row, w.gram)
-
-
 @inline
 def _vanished(m, matrix, log_size, size):
     """1 where some input's norm is 0 up to rounding, and 0 elsewhere; ``size`` is filled with r_a."""
@@ -338,6 +305,58 @@ def _record(m, layer, fate, norms, gaps):
             norms[k, :] = -np.inf
 
 
+def _half_layer_of(activate: Callable) -> Callable:
+    """Return the function of half a layer with an activation, which a closure, unlike an argument, keeps on disk."""
+
+    @piece
+    def half_layer(m, n, parameters, drawn, summing, before, after, w):
+        """Sum the Gram matrix of N(f(N(rows))), rows drawn or kept; f: the activation, or the sum with the rows kept.
+
+        The sum becomes the rows kept. The sizes on the way are planned before.
+        """
+        clear(m * (m + 1) // 2, w.gram)
+        into = w.kept if summing else w.rows
+        together = n if over_neurons(before) or over_neurons(after) else _TOGETHER
+        for begin in range(0, n, together):
+            count, offset = min(together, n - begin), begin * m * COUNT
+            rows = w.rows if drawn else w.kept[offset:]
+            if drawn:
+                _draw_rows(m, count, w.factor, w.normals, w.bits, rows)
+            if over_neurons(before):
+                find_change(m, n, before == LAYERNORM, rows, w.size, w.change, w.moments, w.fate)
+            for i in range(0, count, ROWS):
+                place = i // ROWS * m
+                if over_neurons(before):
+                    changed(m, rows, place, w.change, w.point)
+                else:
+                    take(m, rows, place, w.point)
+                if before == BATCHNORM:
+                    over_inputs(m, w.ratio, w.point)
+                if summing:
+                    place = (begin + i) // ROWS * m
+                    for a in range(m):
+                        added = times(load(w.add, a), four(w.point, a))
+                        put_four(w.row, a, plus(load(w.keep, a), four(w.kept, place + a), added))
+                else:
+                    activate(m, parameters, w.point, w.size, w.inverse_size, w.row, w.scratch)
+                trim(m, count - i, w.row)
+                if after == BATCHNORM:
+                    over_inputs(m, w.ratio, w.row)
+                if summing or over_neurons(after):
+                    put(m, w.row, into, place)
+                if not over_neurons(after):
+                    add_products(m, w.row, w.gram)
+        if over_neurons(after):
+            find_change(m, n, after == LAYERNORM, into, w.size, w.change, w.moments, w.fate)
+            for place in range(0, -(-n // ROWS) * m, m):
+                changed(m, into, place, w.change, w.row)
+                if summing:
+                    put(m, w.row, into, place)
+                add_products(m, w.row, w.gram)
+
+    return half_layer
+
+
 @lru_cache(maxsize=64)
 def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
     """Return the kernel of normalized networks, for phi and form as ``deeplim.finite.rows.activation_of`` takes them.
@@ -345,13 +364,13 @@ def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
     It takes states (word, network) uint32, n, the gain, the variance of biases, the activation's parameters in double
     precision, the Start, a Layer and a Room, the recorded layers, and norms (network, layer, input) and gaps (network,
     layer, pair), which it fills; the ``kinds`` of normalization at the four places; whether the network is a ResNet;
-    and its ``scales``.
+    its ``scales``; and a flag that makes it return.
     """
-    activate = activation_of(phi, form)
+    half_layer = _half_layer_of(activation_of(phi, form))
 
     @kernel(nogil=True)
     def normalized(
-        states, n, gain, bias, parameters, start, layer, w, layers, norms, gaps, kinds, residual, skip, branch
+        states, n, gain, bias, parameters, start, layer, w, layers, norms, gaps, kinds, residual, skip, branch, stop
     ):
         m = norms.shape[2]
         # No literals: Numba would compile the half layer once for each.
@@ -363,10 +382,12 @@ def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
             last = min(first + COUNT, norms.shape[0])
             _restart(m, block, states, start, layer, w)
             for depth in range(layers[-1] + 1):
+                if raised(stop):
+                    return
                 if depth > 0:
                     copy(m, w.kept_log_size if residual else layer.log_size, w.log_size)
                     _plan_branch(m, kinds[0], kinds[1], load(layer.matrix, 0), w)
-                    _half_layer(m, n, activate, parameters, not residual, no, kinds[0], kinds[1], w)
+                    half_layer(m, n, parameters, not residual, no, kinds[0], kinds[1], w)
                     _measure(m, n, w.gram, gain, w.log_size, w.drawn_matrix, w.drawn_log_size)
                     store(w.drawn_matrix, 0, load(w.drawn_matrix, 0) + bias)
                 if residual:
@@ -374,7 +395,7 @@ def compile_kernel(phi: str | Callable | None, form: Form) -> Callable:
                     # The first rows are drawn like noise added to nothing, with the inputs' own covariance.
                     inner, outer = (kinds[2], kinds[3]) if depth > 0 else (NONE, NONE)
                     _plan_sum(m, inner, outer, skip, branch if depth > 0 else (1.0, 0.0), layer.log_size, w)
-                    _half_layer(m, n, activate, parameters, yes, yes, inner, outer, w)
+                    half_layer(m, n, parameters, yes, yes, inner, outer, w)
                     copy(m, w.log_size, w.kept_log_size)
                     _measure(m, n, w.gram, 1.0, w.log_size, layer.matrix, layer.log_size)
                 else:

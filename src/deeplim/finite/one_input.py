@@ -18,6 +18,7 @@ from deeplim.simd.lanes import (
     inline,
     load,
     maximum,
+    raised,
     select,
     spread,
     sqrt,
@@ -92,10 +93,11 @@ def _layer(n, plus, minus, w):
 
 
 @kernel(nogil=True)
-def one_input_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
+def one_input_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps, stop):
     """Fill norms (network, layer, 1) with log V of exact MLPs; gaps has no pairs.
 
     states (word, network) uint32; scale = gain / n; the two slopes; start: a Start; w: a Room; layers: those recorded.
+    stop: a flag that makes it return.
     """
     plus, minus = slopes[0] * slopes[0] * scale, slopes[1] * slopes[1] * scale
     for block in range(states.shape[1] // COUNT):
@@ -107,6 +109,8 @@ def one_input_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps
             w.log_norm[k] = start.log_norm[0]
         product, done = spread(1.0), 0
         for layer in range(depth + 1):
+            if raised(stop):
+                return
             if layer > 0:
                 product = product * _layer(n, plus, minus, w)
             if layer % _FLUSH_EVERY == 0:

@@ -15,7 +15,20 @@ from deeplim.finite.relu_pair import add_active_rows
 from deeplim.resolution import COLLAPSED, DEAD
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
-from deeplim.simd.lanes import COUNT, aligned, fma, inline, load, maximum, select, spread, sqrt, store, to_double
+from deeplim.simd.lanes import (
+    COUNT,
+    aligned,
+    fma,
+    inline,
+    load,
+    maximum,
+    raised,
+    select,
+    spread,
+    sqrt,
+    store,
+    to_double,
+)
 from deeplim.simd.streams import half_turn, log2_uniform, next_bits, pause, resume
 
 _ROWS_TOGETHER = 32
@@ -123,11 +136,11 @@ def _logs(w, first, second, shrink, into_norm, into_size):
 
 
 @kernel(nogil=True)
-def pair_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
+def pair_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps, stop):
     """Fill norms (network, layer, input) and gaps (network, layer, 1) with log V^{aa} and log(1 - rho) of exact MLPs.
 
     states (word, network) uint32; scale = gain / n; the two slopes, single precision; start: a Start; w: a Room;
-    layers: those recorded.
+    layers: those recorded; stop: a flag that makes it return.
     """
     # w / -log2(u) is log(e^2) / log 2
     weighted = -2 * _LOG_2 * scale
@@ -139,6 +152,8 @@ def pair_mlp(states, n, depth, scale, slopes, start, w, layers, norms, gaps):
         first, second, shrink = spread(1.0), spread(1.0), spread(1.0)
         done = 0
         for layer in range(depth + 1):
+            if raised(stop):
+                return
             if layer > 0:
                 a, b, c = _rows(n, slopes, r, w)
                 a = a * weighted

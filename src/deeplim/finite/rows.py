@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, store, to_double
+from deeplim.simd.lanes import COUNT, absolute, any_lane, fma, inline, load, maximum, select, spread, store, to_double
 from deeplim.simd.smooth import difference, shaped_difference, shaped_value, value
 from deeplim.simd.streams import two_normals
 
@@ -95,13 +95,20 @@ def activation_of(phi: str | Callable | None, form: Form) -> Callable:
 
     None: slopes, the parameters. A name: a smooth function of ``deeplim.simd.smooth``; shaped it is
     s (phi(x / s) - phi(0)) / phi'(0) with the parameters (s, 1 / s, 1 / phi'(0)), and transformed
-    b (phi(a x + t) + u) with (a, t, b, u, |a|, 1 / |a|). Anything else: a scalar function that Numba has compiled.
+    b (phi(a x + t) + u) with (a, t, b, u, |a|, 1 / |a|, b (phi(t) + u)). Anything else: a scalar function, compiled.
     """
     if phi is None:
         return activate_slopes
     if isinstance(phi, str):
         return {"plain": _smooth, "shaped": _shaped, "transformed": _transformed}[form](phi)
     return _lane_by_lane(phi)
+
+
+@inline
+def put_own(row, a, t, own, size, inverse_size):
+    """Write phi(z^a) / r_a in the lanes where z^a is its own coordinate, and leave the difference in the others."""
+    at = a * ROWS + t
+    store(row, at, select(load(size, a) < 0.0, own * load(inverse_size, a), load(row, at)))
 
 
 def _smooth(name: str) -> Callable:
@@ -111,8 +118,13 @@ def _smooth(name: str) -> Callable:
             z = load(point, t)
             store(row, t, value(name, z))
             for a in range(1, m):
-                h = load(point, a * ROWS + t)
-                store(row, a * ROWS + t, difference(name, z, h, load(size, a), load(inverse_size, a)))
+                h, r = load(point, a * ROWS + t), absolute(load(size, a))
+                store(row, a * ROWS + t, difference(name, z, h, r, load(inverse_size, a)))
+        for a in range(1, m):
+            if any_lane(load(size, a) < 0.0):
+                for t in range(ROWS):
+                    own = value(name, load(point, a * ROWS + t) * absolute(load(size, a)))
+                    put_own(row, a, t, own, size, inverse_size)
 
     return activate
 
@@ -125,8 +137,13 @@ def _shaped(name: str) -> Callable:
             z = load(point, t)
             store(row, t, shaped_value(name, z, s, inverse_s, inverse_slope))
             for a in range(1, m):
-                h, r, inverse_r = load(point, a * ROWS + t), load(size, a), load(inverse_size, a)
+                h, r, inverse_r = load(point, a * ROWS + t), absolute(load(size, a)), load(inverse_size, a)
                 store(row, a * ROWS + t, shaped_difference(name, z, h, r, inverse_r, s, inverse_s, inverse_slope))
+        for a in range(1, m):
+            if any_lane(load(size, a) < 0.0):
+                for t in range(ROWS):
+                    x = load(point, a * ROWS + t) * absolute(load(size, a))
+                    put_own(row, a, t, shaped_value(name, x, s, inverse_s, inverse_slope), size, inverse_size)
 
     return activate
 
@@ -134,15 +151,22 @@ def _shaped(name: str) -> Callable:
 def _transformed(name: str) -> Callable:
     @inline
     def activate(m, parameters, point, size, inverse_size, row, scratch):
-        a, t, b, u, reach, inverse_reach = parameters
+        a, t, b, u, reach, inverse_reach, at_zero = parameters
         side = a * inverse_reach
         for k in range(ROWS):
             z = a * load(point, k) + t
             store(row, k, b * (value(name, z) + u))
             for i in range(1, m):
-                h, r, inverse_r = side * load(point, i * ROWS + k), reach * load(size, i), load(inverse_size, i)
-                found = difference(name, z, h, r, inverse_reach * inverse_r)
+                r, inverse_r = reach * absolute(load(size, i)), inverse_reach * load(inverse_size, i)
+                found = difference(name, z, side * load(point, i * ROWS + k), r, inverse_r)
                 store(row, i * ROWS + k, (b * reach) * found)
+        for i in range(1, m):
+            if any_lane(load(size, i) < 0.0):
+                for k in range(ROWS):
+                    # From 0 on, so that a small input keeps its digits where phi(0) = 0.
+                    h, r = side * load(point, i * ROWS + k), reach * absolute(load(size, i))
+                    rise = b * (r * difference(name, spread(t), h, r, inverse_reach * load(inverse_size, i)))
+                    put_own(row, i, k, rise + at_zero, size, inverse_size)
 
     return activate
 
@@ -166,10 +190,15 @@ def _lane_by_lane(phi: Callable) -> Callable:
             z = load(point, t)
             store(row, t, apply(z, scratch))
             for a in range(1, m):
-                r, h = load(size, a), load(point, a * ROWS + t)
+                r, h = absolute(load(size, a)), load(point, a * ROWS + t)
                 used = maximum(r, least * load(size, 0))
                 low = z - 0.5 * (used - r) * h
                 store(row, a * ROWS + t, (apply(fma(used, h, low), scratch) - apply(low, scratch)) / used)
+        for a in range(1, m):
+            if any_lane(load(size, a) < 0.0):
+                for t in range(ROWS):
+                    own = apply(load(point, a * ROWS + t) * absolute(load(size, a)), scratch)
+                    put_own(row, a, t, own, size, inverse_size)
 
     return activate
 

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.architecture import Network
-from deeplim.differences import Covariance, Rows, in_coordinates
+from deeplim.differences import Covariance, Rows, in_coordinates, parts_norms
 from deeplim.finite.start import scale_free
 from deeplim.inputs import Inputs
+from deeplim.parallel import stop_flag
 from deeplim.walk import Walk
 
 _NUMBERS_TOGETHER = 2**15
@@ -32,7 +33,7 @@ def run_rows(
     every neuron, has norms of 0.
     """
     norm = np.ones(inputs.count) if scale_free(network) else np.exp(inputs.log_norm / 2)
-    begin = in_coordinates(norm, inputs.gap)
+    begin = in_coordinates(norm, inputs.gap, apart=parts_norms(network))
     together = max(1, _NUMBERS_TOGETHER // (network.width * inputs.count))
     for at in range(0, len(norms), together):
         part = slice(at, min(at + together, len(norms)))
@@ -55,8 +56,10 @@ def _run(
             stream.standard_normal(out=own)
         return room
 
-    walk = Walk(network, begin, len(streams), normals)
+    walk, stop = Walk(network, begin, len(streams), normals), stop_flag()
     for layer in range(int(layers[-1]) + 1):
+        if stop[0]:
+            return
         if layer > 0:
             walk.step()
         if layer in layers:

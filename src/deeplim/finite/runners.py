@@ -8,10 +8,12 @@ import numpy as np
 
 from deeplim.activations import Elementwise, Shaped, Smooth, Transformed
 from deeplim.architecture import MLP, Network, ResNet
+from deeplim.differences import parts_norms
 from deeplim.errors import InputError
 from deeplim.finite.start import divides_norms, scale_free, start
 from deeplim.inputs import Inputs
 from deeplim.loading import load_function
+from deeplim.parallel import stop_flag
 from deeplim.simd.streams import stream_states
 from deeplim.smoothness import normalised, normalised_scalar
 
@@ -166,7 +168,7 @@ def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Run:
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
-        kernel(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps)
+        kernel(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps, stop_flag())
         norms += log_factor * layers[:, None]
 
     return run
@@ -188,7 +190,8 @@ def _activation(network: Network, precision: type) -> tuple[Any, "Form", tuple[A
         return name or compiled_function(network), "plain", (precision(0.0),), 1.0
     if isinstance(activation, Transformed):
         reach = abs(activation.input_scale)
-        numbers: tuple[float, ...] = (*activation.constants, reach, 1 / reach)
+        at_zero = float(activation.at(network.width, network.depth)(np.zeros(1))[0])
+        numbers: tuple[float, ...] = (*activation.constants, reach, 1 / reach, at_zero)
         return name, "transformed", tuple(map(precision, numbers)), 1.0
     s, slope = activation.scale(network.width, network.depth), activation.slope
     return name, "shaped", tuple(precision(value) for value in (s, 1 / s, 1 / slope)), 1.0
@@ -211,7 +214,19 @@ def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
         layer, room = workspace(inputs.count, network.width, residual=residual, over_neurons=over_neurons)
         numbers = (network.width, network.gain, network.bias_variance)
         kernel(
-            states, *numbers, parameters, begin, layer, room, layers, norms, gaps, places, residual, *scales(network)
+            states,
+            *numbers,
+            parameters,
+            begin,
+            layer,
+            room,
+            layers,
+            norms,
+            gaps,
+            places,
+            residual,
+            *scales(network),
+            stop_flag(),
         )
 
     return run
@@ -252,7 +267,7 @@ def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -
     gain, skip, branch, log_factor = scales_of(network)
     numbers = (network.width, int(layers[-1]), gain * left_out**2 / network.width, network.bias_variance)
     mlp, resnet = compile_kernels(inputs.count if single else 0, single, phi, form, divided)
-    begin = start(inputs, unit_norm=divided)
+    begin = start(inputs, unit_norm=divided, apart=parts_norms(network))
     kept = 0 if isinstance(network, MLP) else network.width
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
@@ -260,9 +275,9 @@ def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -
         room = workspace(inputs.count, kept, precision)
         arguments = (states, *numbers, parameters, begin, room, layers, norms, gaps)
         if isinstance(network, MLP):
-            mlp(*arguments)
+            mlp(*arguments, stop_flag())
         else:
-            resnet(*arguments, skip, branch)
+            resnet(*arguments, skip, branch, stop_flag())
         norms += log_factor * layers[:, None]
 
     return run

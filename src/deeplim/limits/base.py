@@ -111,6 +111,7 @@ class AbstractLimit(ABC):
     ) -> Paths:
         """Return sample paths of the limit at the network's layers (one path when the limit is deterministic).
 
+        Path i of a seed is the same however many are asked for; see ``deeplim.predict`` for other recorded layers.
         InputError for layers beyond the depth, a sample count below 1, or more inputs than the limit describes.
         """
         check_inputs(inputs)

@@ -16,6 +16,7 @@ from deeplim.limits.kernels import Pairs
 from deeplim.limits.recognition import recognise_correlation, recognise_covariance
 from deeplim.limits.stepping import LONGEST_STEP, in_batches, split_plan
 from deeplim.limits.tabled import EXPLODED, Table, tabled_paths
+from deeplim.parallel import stop_flag
 from deeplim.paths import Paths
 
 PROBE_ROOTS = np.array([0.4, 1.0, 1.8, 2.7])
@@ -237,7 +238,7 @@ class DerivedSDE(DerivedLimit):
 
         def fill(first: int, part: slice) -> None:
             into = norms[part], gaps[part], explosions[part]
-            tabled_paths(seed, first, start, apart, tuple(plan), tuple(table), self.noise, fixed, *into)
+            tabled_paths(seed, first, start, apart, tuple(plan), tuple(table), self.noise, fixed, *into, stop_flag())
 
         in_batches(fill, samples)
         if self._steady and not fixed:

@@ -9,7 +9,7 @@ from deeplim.limits.drifts import TURN_DOUBLE, gap_layer, layers_of, settled
 from deeplim.limits.explosions import follow_smooth, record
 from deeplim.limits.noise import coordinates, corner, factorise, read_factor, triangular_step
 from deeplim.simd.caching import kernel
-from deeplim.simd.lanes import COUNT, inline, load, spread, store
+from deeplim.simd.lanes import COUNT, inline, load, raised, spread, store
 from deeplim.simd.seeding import begin_streams
 from deeplim.simd.streams import next_bits, pause, resume, two_normals
 
@@ -49,7 +49,7 @@ def _restart(m, log_norm, gap, now, apart, ends):
 
 
 @kernel(nogil=True, error_model="numpy")
-def covariance_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions):
+def covariance_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions, stop):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of a covariance SDE.
 
     log_norm (m,), gap (m, m): the start. plan: the fields of a ``Plan``. dynamics: (law, p, q, noise, normalised), a
@@ -67,6 +67,8 @@ def covariance_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, 
     factor, new = np.empty(entries * COUNT), np.empty(entries * COUNT)
     ends, lost = np.empty(COUNT), np.empty(COUNT, np.int64)
     for block in range(0, norms.shape[0], COUNT):
+        if raised(stop):
+            return
         last = min(block + COUNT, norms.shape[0])
         begin_streams(seed, first + block, bits)
         _restart(m, log_norm, gap, now, apart, ends)

@@ -14,6 +14,7 @@ from deeplim.limits.layer_moments import slope_moments
 from deeplim.limits.log_cumulants import scatter_map
 from deeplim.limits.moment_grid import function_grid
 from deeplim.limits.stepping import in_batches, in_blocks
+from deeplim.parallel import stop_flag
 from deeplim.paths import Paths
 
 LEAST_WIDTH = 16
@@ -107,7 +108,7 @@ def _follow_slopes(
     kappa = slope_kernel_strength(*network.slopes)
 
     def fill(first: int, part: slice) -> None:
-        slope_paths(seed, first, table, scale, kappa, log_norm, gap, layers, norms[part], gaps[part])
+        slope_paths(seed, first, table, scale, kappa, log_norm, gap, layers, norms[part], gaps[part], stop_flag())
 
     in_batches(fill, len(norms))
     norms += (np.log(network.gain_ratio) * layers)[:, None]

@@ -11,7 +11,7 @@ from deeplim.gaussian import angle_of_gap
 from deeplim.limits.drifts import SMALLEST_GAP, TURN_DOUBLE, gap_series, piece, settled, turning
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import exp, log
-from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, sqrt, store
+from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, raised, select, spread, sqrt, store
 from deeplim.simd.seeding import begin_streams
 from deeplim.simd.streams import resume, two_normals
 
@@ -91,7 +91,7 @@ def _bend_lanes(table, places, normals, k, bent):
 
 
 @kernel(nogil=True, error_model="numpy")
-def slope_paths(seed, first, table, scale, kappa, log_norm, gap, recorded, norms, gaps):
+def slope_paths(seed, first, table, scale, kappa, log_norm, gap, recorded, norms, gaps, stop):
     """Fill norms (path, layer, 2) and gaps (path, layer) with paths first, ... of a network with two slopes.
 
     table: the 19 coefficients at places asinh((pi - angle) / scale), evenly spaced. recorded: layers, increasing.
@@ -102,6 +102,8 @@ def slope_paths(seed, first, table, scale, kappa, log_norm, gap, recorded, norms
     bits, normals = np.empty(4 * COUNT, np.uint32), np.empty(4 * COUNT)
     places, bent, now, k = np.empty(COUNT), np.empty(3 * COUNT), np.empty(3 * COUNT), np.empty(columns)
     for block in range(0, norms.shape[0], COUNT):
+        if raised(stop):
+            return
         begin_streams(seed, first + block, bits)
         s0, s1, s2, s3 = resume(bits)
         one, other, apart = spread(log_norm[0]), spread(log_norm[1]), spread(gap)

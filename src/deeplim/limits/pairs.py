@@ -11,7 +11,20 @@ from deeplim.limits.explosions import follow_smooth, record
 from deeplim.limits.noise import hyperbolic_step, moved_gap
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
-from deeplim.simd.lanes import COUNT, fma, inline, load, maximum, select, spread, sqrt, store, to_double, to_single
+from deeplim.simd.lanes import (
+    COUNT,
+    fma,
+    inline,
+    load,
+    maximum,
+    raised,
+    select,
+    spread,
+    sqrt,
+    store,
+    to_double,
+    to_single,
+)
 from deeplim.simd.seeding import begin_streams
 from deeplim.simd.streams import resume, two_normals
 
@@ -39,7 +52,7 @@ def _noise(h, gap, along, s0, s1, s2, s3):
 
 
 @kernel(nogil=True, error_model="numpy")
-def correlation_paths(seed, first, gap, plan, dynamics, gaps):
+def correlation_paths(seed, first, gap, plan, dynamics, gaps, stop):
     """Fill gaps (path, layer) with paths first, first + 1, ... of the correlation SDE of one pair alone,
 
     d rho = [p drift(rho) - noise rho (1 - rho^2) / 2] dt + noise^(1/2) (1 - rho^2) dB,
@@ -55,6 +68,8 @@ def correlation_paths(seed, first, gap, plan, dynamics, gaps):
         begun = _drift(law, begun, drifts[0] * p)
     # Two blocks at a time: while the one waits for a root or a quotient, the other computes.
     for block in range(0, paths, 2 * COUNT):
+        if raised(stop):
+            return
         begin_streams(seed, first + block, bits)
         s0, s1, s2, s3 = resume(bits)
         begin_streams(seed, first + block + COUNT, bits)
@@ -107,7 +122,7 @@ def pair_noise(h, held, x, y, gap, s0, s1, s2, s3):
 
 
 @kernel(nogil=True, error_model="numpy")
-def pair_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions):
+def pair_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, explosions, stop):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of the SDE of one or two inputs.
 
     log_norm, gap: the start. plan: the fields of a ``Plan``. dynamics: (law, p, q, noise, normalised), a drift with its
@@ -121,6 +136,8 @@ def pair_paths(seed, first, log_norm, gap, plan, dynamics, smooth, norms, gaps, 
     bits, now, apart = np.empty(4 * COUNT, np.uint32), np.empty(2 * COUNT), np.empty(3 * COUNT)
     ends, lost = np.empty(COUNT), np.empty(COUNT, np.int64)
     for block in range(0, norms.shape[0], COUNT):
+        if raised(stop):
+            return
         last = min(block + COUNT, norms.shape[0])
         begin_streams(seed, first + block, bits)
         s0, s1, s2, s3 = resume(bits)

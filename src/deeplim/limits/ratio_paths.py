@@ -7,13 +7,13 @@ import numpy as np
 
 from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import exp
-from deeplim.simd.lanes import COUNT, fma, spread, store, to_double
+from deeplim.simd.lanes import COUNT, fma, raised, spread, store, to_double
 from deeplim.simd.seeding import begin_streams
 from deeplim.simd.streams import resume, two_normals
 
 
 @kernel(nogil=True, error_model="numpy")
-def ratio_paths(seed, first, start, steps, recorded, coefficients, ratios, norms):
+def ratio_paths(seed, first, start, steps, recorded, coefficients, ratios, norms, stop):
     """Fill ratios (path, layer) and log norms (path, layer) with paths from R_0 = start and log V_0 = 0.
 
     R -> Phi R + source (Phi + 1), Phi = exp(A h / 2 - sqrt(A h) Z); log V gains -B h / 2 + sqrt(B h) times a normal
@@ -25,6 +25,8 @@ def ratio_paths(seed, first, start, steps, recorded, coefficients, ratios, norms
     apart = np.sqrt(1 - shared * shared)
     bits, now = np.empty(4 * COUNT, np.uint32), np.empty(2 * COUNT)
     for block in range(0, ratios.shape[0], COUNT):
+        if raised(stop):
+            return
         begin_streams(seed, first + block, bits)
         s0, s1, s2, s3 = resume(bits)
         ratio, norm = spread(start), spread(0.0)

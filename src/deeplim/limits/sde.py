@@ -12,6 +12,7 @@ from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs, check_reference
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.stepping import LONGEST_JOINT_STEP, LONGEST_NOISE, LONGEST_STEP, Plan, in_batches, split_plan
+from deeplim.parallel import stop_flag
 from deeplim.paths import Paths
 
 LARGEST_STRENGTH = 1e3
@@ -135,7 +136,7 @@ def _follow_pair(
     from deeplim.limits.pairs import pair_paths
 
     between = max(float(gap[0, 1]), SMALLEST_GAP) if len(gap) == 2 else 1.0
-    pair_paths(seed, first, log_norm, between, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into)
+    pair_paths(seed, first, log_norm, between, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into, stop_flag())
 
 
 def _follow_several(
@@ -144,7 +145,9 @@ def _follow_several(
     from deeplim.limits.integrators import covariance_paths
 
     apart = np.maximum(gap, SMALLEST_GAP)
-    covariance_paths(seed, first, log_norm, apart, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into)
+    covariance_paths(
+        seed, first, log_norm, apart, tuple(plan), tuple(dynamics)[:5], dynamics.smooth, *into, stop_flag()
+    )
 
 
 def sample_correlation(
@@ -180,7 +183,7 @@ def sample_correlation(
     start = max(1 - correlation, SMALLEST_GAP)
 
     def fill(first: int, part: slice) -> None:
-        correlation_paths(seed, first, start, tuple(plan), tuple(dynamics)[:5], gaps[part])
+        correlation_paths(seed, first, start, tuple(plan), tuple(dynamics)[:5], gaps[part], stop_flag())
 
     in_batches(fill, samples)
     return gaps

@@ -15,7 +15,7 @@ from deeplim.limits.drifts import SMALLEST_GAP, piece
 from deeplim.limits.explosions import record
 from deeplim.limits.pairs import pair_noise
 from deeplim.simd.caching import kernel
-from deeplim.simd.lanes import COUNT, load, spread, store
+from deeplim.simd.lanes import COUNT, load, raised, spread, store
 from deeplim.simd.seeding import begin_streams
 from deeplim.simd.streams import resume
 
@@ -209,7 +209,7 @@ def _follow_block(m, table, duration, clock, log_norm, gap, ends, lost, room):
 
 
 @kernel(nogil=True, error_model="numpy")
-def tabled_paths(seed, first, log_norm, gap, plan, table, noise, held, norms, gaps, explosions):
+def tabled_paths(seed, first, log_norm, gap, plan, table, noise, held, norms, gaps, explosions, stop):
     """Fill norms (path, layer, input) and gaps (path, layer, pair) with paths of one or two inputs.
 
     log_norm, gap: the start. plan: the fields of a ``Plan``; noise: its strength; held: whether norms stay at one.
@@ -222,6 +222,8 @@ def tabled_paths(seed, first, log_norm, gap, plan, table, noise, held, norms, ga
     ends, lost = np.empty(COUNT), np.empty(COUNT, np.int64)
     room = np.zeros(m), np.zeros((m, m)), np.zeros(max(2, table[2].shape[2])), np.zeros(4), np.zeros(4)
     for block in range(0, norms.shape[0], COUNT):
+        if raised(stop):
+            return
         last = min(block + COUNT, norms.shape[0])
         begin_streams(seed, first + block, bits)
         s0, s1, s2, s3 = resume(bits)

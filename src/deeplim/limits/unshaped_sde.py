@@ -11,6 +11,7 @@ from deeplim.gaussian import nuhat, slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.stepping import in_batches
+from deeplim.parallel import stop_flag
 from deeplim.paths import Paths
 
 LONGEST_STEP = 1 / 64
@@ -153,7 +154,7 @@ class UnshapedSDE(AbstractLimit):
 
         def fill(first: int, part: slice) -> None:
             into = ratio[part], log_norm[part]
-            ratio_paths(seed, first, start, steps, np.cumsum(counts), coefficients, *into)
+            ratio_paths(seed, first, start, steps, np.cumsum(counts), coefficients, *into, stop_flag())
 
         in_batches(fill, samples)
         with np.errstate(divide="ignore"):

@@ -264,6 +264,18 @@ def any_lane(typing, condition):
 
 
 @intrinsic
+def raised(typing, flag):
+    """Whether another thread has raised a flag, an array of one 64-bit integer; read anew each time."""
+
+    def lower(context, builder, sig, args):
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        value = builder.load_atomic(array.data, ordering="monotonic", align=8)
+        return builder.icmp_signed("!=", value, ir.IntType(64)(0))
+
+    return types.boolean(flag), lower
+
+
+@intrinsic
 def largest(typing, a):
     """The largest of the sixteen numbers, none of which is NaN."""
 

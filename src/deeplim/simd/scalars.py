@@ -148,6 +148,38 @@ def maximum(typing, a, b):
     return number(a, b), lower
 
 
+@intrinsic
+def minimum(typing, a, b):
+    """The smaller of two numbers."""
+    number = _number_among((a, b))
+
+    def lower(context, builder, sig, args):
+        left, right = _all_as_numbers(context, builder, sig, args, number)
+        return builder.select(builder.fcmp_ordered("<", left, right), left, right)
+
+    return number(a, b), lower
+
+
+@intrinsic
+def absolute(typing, a):
+    """The size of a number."""
+
+    def lower(context, builder, sig, args):
+        return _llvm_call(builder, "fabs", a, args)
+
+    return a(a), lower
+
+
+@intrinsic
+def any_lane(typing, condition):
+    """Whether the condition holds."""
+
+    def lower(context, builder, sig, args):
+        return args[0]
+
+    return types.boolean(condition), lower
+
+
 def _conversion(name, target, instruction, sentence):
     def convert(typing, a):
         def lower(context, builder, sig, args):

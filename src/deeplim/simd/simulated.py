@@ -46,6 +46,21 @@ def maximum(a, b):
     return a if a > b else b
 
 
+def minimum(a, b):
+    """The smaller of two numbers."""
+    return a if a < b else b
+
+
+def absolute(a):
+    """The size of a number."""
+    return np.abs(a)
+
+
+def any_lane(condition):
+    """Whether the condition holds."""
+    return bool(condition)
+
+
 def signed_to_float(a):
     """The float nearest a signed 32-bit integer."""
     return np.float32(a.view(np.int32))
