@@ -1,26 +1,158 @@
-"""What every sampler checks before it starts: its counts, its seed, and that what it returns fits in memory."""
+"""What is checked at the border: counts, seeds, numbers, words and kinds of arguments, and that results fit in memory.
+
+Each checker takes the argument's name and its value, and returns the value or raises one sentence: what came, and what
+to give instead. True and False are no numbers, and what cannot be shown as text is shown by its type.
+"""
 
 import os
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
 import numpy as np
 
-from deeplim.errors import InputError
+from deeplim.errors import DeeplimError, InputError
 
 MOST_SAMPLES = 1_000_000_000
+MOST_LISTED = 1_000_000
+"""Values that are taken of an iterable before it is refused: more are no list that a person gives."""
+T = TypeVar("T")
+
+
+def brief(value: object, most: int = 60) -> str:
+    """Return the repr of a value on one line, without its address and the function it is in, cut where it is long.
+
+    The type's name where there is no repr, as of a number of more digits than Python writes.
+
+    >>> brief(np.float64(0.5)), brief(10**5000), brief("a" * 90, 10)
+    ('0.5', '<int>', "'aaaaaa...")
+    """
+    try:
+        shown = repr(value.item() if isinstance(value, np.generic) else value)
+    except Exception:
+        shown = f"<{type(value).__name__}>"
+    text = re.sub(r" at 0x[0-9a-fA-F]+(?=>)|((\w+\.)+<locals>\.)+", "", " ".join(shown.split()))
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def kind_of(value: object) -> str:
+    """Return the name of a value's type with its article, or None for None.
+
+    >>> kind_of(3), kind_of("x"), kind_of(None), kind_of(np.ones(2)), kind_of(np.uint8(3))
+    ('an int', 'a str', 'None', 'an ndarray', 'a uint8')
+    """
+    name = type(value).__name__
+    spelled = name[:2].isupper() and name[0] in "AEFHILMNORSX"  # letter by letter, as an MLP and an LSTM
+    article = "an" if spelled or name[0].lower() in "aeio" or name == "ndarray" else "a"
+    return "None" if value is None else f"{article} {name}"
+
+
+def check_kind(
+    what: str, value: Any, kinds: type[T] | tuple[type[T], ...], cure: str, *, error: type[DeeplimError] = InputError
+) -> T:
+    """Return a value of some types; else raise that its type was given for ``what``, and the cure."""
+    if not isinstance(value, kinds):
+        raise error(f"{kind_of(value)} was given for {what}; {cure}.")
+    return value
+
+
+def check_whole(
+    what: str, value: Any, least: int = 0, most: int | None = None, *, error: type[DeeplimError] = InputError
+) -> int:
+    """Return a whole number from ``least`` to ``most``, both included; None is no bound."""
+    if _is_number(value, Integral) and least <= value and (most is None or value <= most):
+        return int(value)
+    allowed = f"of {least:,} or more" if most is None else f"from {least:,} to {most:,}"
+    raise error(f"{what}={brief(value)} was given; give a whole number {allowed}.")
+
+
+def check_real(
+    what: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    error: type[DeeplimError] = InputError,
+) -> float:
+    """Return a finite number as a float, within bounds: ``above`` and ``below`` exclude theirs, the others do not."""
+    found = _as_float(value)
+    if found is not None and (
+        (above is None or found > above)
+        and (below is None or found < below)
+        and (least is None or found >= least)
+        and (most is None or found <= most)
+    ):
+        return found
+    bounds = {"above": above, "at least": least, "below": below, "at most": most}
+    allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    raise error(f"{what}={brief(value)} was given; give {f'a finite number {allowed}'.rstrip()}.")
+
+
+def check_flag(what: str, value: Any, *, error: type[DeeplimError] = InputError) -> bool:
+    """Return True or False, Python's or NumPy's."""
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{what}={brief(value)} was given; give True or False.")
+    return bool(value)
+
+
+def check_word(what: str, value: Any, words: Sequence[str], *, error: type[DeeplimError] = InputError) -> str:
+    """Return one of some words."""
+    if not isinstance(value, str) or value not in words:
+        listed = " or ".join(map(repr, words)) if len(words) < 3 else f"one of {', '.join(map(repr, words))}"
+        raise error(f"{what}={brief(value)} was given; it must be {listed}.")
+    return value
+
+
+def check_callable(
+    what: str, value: Any, cure: str, *, optional: bool = False, error: type[DeeplimError] = InputError
+) -> Any:
+    """Return what can be called; None too where it is optional."""
+    if not (callable(value) or (optional and value is None)):
+        raise error(f"{what}={brief(value)} was given; {cure}.")
+    return value
+
+
+def check_list(what: str, value: Any, cure: str, *, error: type[DeeplimError] = InputError) -> list[Any]:
+    """Return the parts of an iterable as a list; no text and no mapping is one, nor what never ends."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        try:
+            found = list(islice(value, MOST_LISTED + 1))
+        except TypeError:  # an array of no axis
+            found = [None] * (MOST_LISTED + 1)
+        if len(found) <= MOST_LISTED:
+            return found
+    raise error(f"{what}={brief(value)} was given; {cure}.")
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    """Whether this is a number of a kind of Python's tower, which NumPy's are in too; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+
+
+def _as_float(value: Any) -> float | None:
+    """A finite number as a float; None for all else, as a whole number beyond every float."""
+    try:
+        return float(value) if _is_number(value, Real) and isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def check_count(what: str, count: Any) -> int:
     """Return the number of networks or samples; InputError unless it is a whole number from 1 to 10^9."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= MOST_SAMPLES:
-        raise InputError(f"{count} {what} were asked for; give a whole number from 1 to {MOST_SAMPLES:,}.")
+    if not _is_number(count, Integral) or not 1 <= count <= MOST_SAMPLES:
+        raise InputError(f"{brief(count)} {what} were asked for; give a whole number from 1 to {MOST_SAMPLES:,}.")
     return int(count)
 
 
 def check_seed(seed: Any) -> int:
     """Return the seed; InputError unless it is a whole number from 0 to 2^63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise InputError(f"the seed {seed} was given; it must be a whole number from 0 to 2^63 - 1.")
+    if not _is_number(seed, Integral) or not 0 <= seed < 2**63:
+        raise InputError(f"the seed {brief(seed)} was given; it must be a whole number from 0 to 2^63 - 1.")
     return int(seed)
 
 

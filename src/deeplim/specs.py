@@ -1,12 +1,13 @@
 """The base of every specification: frozen, validated, JSON both ways, one sentence for whatever is wrong."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from deeplim.checks import brief as brief
+from deeplim.checks import kind_of as kind_of
 from deeplim.errors import SpecError
 
 _WRITTEN = "what to_json writes"
@@ -41,24 +42,6 @@ def one_sentence(error: ValidationError, model: type[BaseModel] | None = None, w
 def _rank(problem: str, place: tuple[int | str, ...]) -> int:
     """Another kind explains the unknown fields it came with, and an unknown field explains a missing one."""
     return 0 if place == ("kind",) else 1 if problem == "extra_forbidden" else 2
-
-
-def brief(value: object, most: int = 60) -> str:
-    """Return the repr of a value on one line, without its address and the function it is in, cut where it is long."""
-    text = re.sub(r" at 0x[0-9a-fA-F]+(?=>)|((\w+\.)+<locals>\.)+", "", " ".join(repr(value).split()))
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def kind_of(value: object) -> str:
-    """Return the name of a value's type with its article, or None for None.
-
-    >>> kind_of(3), kind_of("x"), kind_of(None), kind_of(np.ones(2)), kind_of(np.uint8(3))
-    ('an int', 'a str', 'None', 'an ndarray', 'a uint8')
-    """
-    name = type(value).__name__
-    spelled = name[:2].isupper() and name[0] in "AEFHILMNORSX"  # letter by letter, as an MLP and an LSTM
-    article = "an" if spelled or name[0].lower() in "aeio" or name == "ndarray" else "a"
-    return "None" if value is None else f"{article} {name}"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
