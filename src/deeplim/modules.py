@@ -40,6 +40,10 @@ class Modules:
         some = {name: value[..., index] for name, value in self.arrays().items() if name != "layer_names"}
         return replace(self, layer_names=tuple(self.layer_names[i] for i in index), **some)
 
+    def part(self, samples: slice) -> "Modules":
+        """Return what is known of some of the samples."""
+        return replace(self, **{name: self.arrays()[name][samples] for name in _BY_SAMPLE if name in self.arrays()})
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all that is known as arrays, by name."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -57,6 +61,8 @@ MADE_BY: dict[str, Callable[[np.ndarray], Any]] = {
     **{field.name: np.asarray for field in fields(Modules) if field.name != "layer_names"},
 }
 """What makes each field of an array."""
+_BY_SAMPLE = ("silent", "absolute")
+"""The fields that have an entry for each sample."""
 
 
 def joined_modules(parts: Sequence[Modules]) -> Modules | None:
@@ -64,6 +70,6 @@ def joined_modules(parts: Sequence[Modules]) -> Modules | None:
     if not parts:
         return None
     arrays = [modules.arrays() for modules in parts]
-    known = [name for name in ("silent", "absolute") if name in arrays[0]]
+    known = [name for name in _BY_SAMPLE if name in arrays[0]]
     joined: dict[str, Any] = {name: np.concatenate([each[name] for each in arrays]) for name in known}
     return replace(parts[0], **joined)

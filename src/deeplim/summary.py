@@ -257,7 +257,8 @@ def part(paths: Paths, begin: int, end: int) -> Paths:
     """Return the paths of samples begin, ..., end - 1."""
     chosen = slice(begin, end)
     log_norm, log_gap, alive = paths.log_norm[chosen], paths.log_gap[chosen], paths.alive[chosen]
-    return replace(paths, log_norm=log_norm, log_gap=log_gap, alive=alive)
+    modules = None if paths.modules is None else paths.modules.part(chosen)
+    return replace(paths, log_norm=log_norm, log_gap=log_gap, alive=alive, modules=modules)
 
 
 def describe(paths: Paths, pair: Pair = (0, 1)) -> dict[str, Any]:
