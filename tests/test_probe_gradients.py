@@ -32,7 +32,7 @@ def test_a_linear_network_in_closed_form():
     for layer, u in enumerate(reversed(expected)):
         assert paths.log_norm[0, layer] == pytest.approx(np.full(5, np.log(np.mean(u**2))), abs=1e-12)
     assert paths.log_norm[0, -1] == pytest.approx(np.zeros(5), abs=1e-15)
-    assert (paths.log_gap == -np.inf).all()
+    assert (paths.log_gap < np.log(1e-28)).all()  # rows of one product may differ in their last digit
 
 
 def test_gradients_are_finite_differences_of_what_follows_a_layer():

@@ -128,12 +128,13 @@ def constant() -> nn.Linear:
     return model
 
 
+@pytest.mark.filterwarnings("ignore::deeplim.probe.RoundingWarning")  # of constant weights: parallel but for rounding
 @pytest.mark.parametrize("make", [Buffered, constant, nn.Tanh])
 def test_copies_without_anything_to_redraw_are_told(make):
     model, x = make(), X.astype(np.float32)
     paths = dl.probe.record(model, x, repeats=3)
     assert paths.source.endswith(", its own weights and 2 copies without anything to redraw")
-    assert (paths.log_norm == paths.log_norm[0]).all()
+    assert paths.log_norm == pytest.approx(paths.log_norm[[0, 0, 0]], abs=1e-5)
     assert dl.probe.record(model, x, repeats=2).source.endswith("its own weights and 1 copy without anything to redraw")
     assert dl.probe.record(model, x, repeats=1).source.endswith(", its own weights")
     with_one = nn.Sequential(model, nn.Linear(12 if make is nn.Tanh else 5, 3))

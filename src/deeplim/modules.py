@@ -42,7 +42,8 @@ class Modules:
 
     def part(self, samples: slice) -> "Modules":
         """Return what is known of some of the samples."""
-        return replace(self, **{name: self.arrays()[name][samples] for name in _BY_SAMPLE if name in self.arrays()})
+        known: dict[str, Any] = {name: values[samples] for name, values in self.arrays().items() if name in _BY_SAMPLE}
+        return replace(self, **known)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all that is known as arrays, by name."""

@@ -41,7 +41,7 @@ def diagnose(
     forward and, where its outputs have gradients and ``gradients`` is left on, backward, in ``repeats``
     initializations. Where its architecture is one that deeplim knows, ``networks`` exact networks are drawn beside it:
     their medians are what findings call predicted, and the model is tested against their law. InputError for inputs
-    that are missing or that the subject does not take.
+    that are missing or that the subject does not take, and whatever it raises, forward or backward.
     """
     check_thresholds(thresholds)
     probing = Probing(repeats, networks, seed, per, initialize, modules, gradients)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from deeplim.architecture import MLP, ResNet
-from deeplim.checks import check_count, check_seed
+from deeplim.checks import brief, check_count, check_kind, check_list, check_seed
 from deeplim.diagnosis.evidence import streams
 from deeplim.diagnosis.powers import Power, check_sizes, fit_power
 from deeplim.errors import InputError
+from deeplim.probe.factories import build, seeded, user_code
+from deeplim.probe.world import undisturbed
 from deeplim.specs import counted
 
 Stream = Callable[[Any], Sequence[str]]
@@ -75,28 +77,42 @@ def branch_exponent(
     the sums themselves, under the names that ``deeplim.probe.observable`` gives those in code. Branches that are zero
     at initialization have no exponent. InputError where no stream is found or a block adds nothing.
     """
-    from deeplim.probe.factories import build, seeded
-    from deeplim.probe.torch_increments import first_increment
-
     sizes, repeats, seed = check_sizes("depths", depths), check_count("repeats", repeats), check_seed(seed)
     if repeats < 2:
         raise InputError(f"repeats={repeats} was given; an interval over initializations takes two or more.")
-    logs, places = [], []
-    for depth in sizes:
-        factory = partial(factory_of_depth, depth)
-        with seeded(seed, 0):
-            model = build(factory)
-        names = list(stream(model)) if stream is not None else _stream(model, inputs)
-        if len(names) < 2:
-            raise InputError(
-                f"at depth {depth} the stream leaves {counted(len(names), 'module')}; name two or more, by stream=."
-            )
-        shown = factory if stream is not None else _showing(names[:2], factory, model, inputs)
-        logs.append(first_increment(shown, inputs, names[:2], repeats=repeats, seed=seed))
-        places.append((names[0], names[1]))
-        _check_increment(logs[-1], depth, places[-1])
+    with undisturbed(factory_of_depth, inputs, stream):
+        found = [_added(partial(factory_of_depth, depth), inputs, depth, repeats, seed, stream) for depth in sizes]
+    logs, places = zip(*found, strict=True)
     scales = tuple(float(np.exp(values.mean())) for values in logs)
-    return BranchExponent(-fit_power(sizes, logs), tuple(sizes), scales, tuple(places))
+    return BranchExponent(-fit_power(sizes, logs), tuple(sizes), scales, places)
+
+
+def _added(
+    factory: Callable[[], Any], inputs: Any, depth: int, repeats: int, seed: int, stream: Stream | None
+) -> tuple[np.ndarray, tuple[str, str]]:
+    """The log of what the first block adds in each initialization, and the modules between which it does."""
+    from deeplim.probe.torch_increments import first_increment
+
+    with seeded(seed, 0):
+        model = build(factory)
+    names = _named(stream, model) if stream is not None else _stream(model, inputs)
+    if len(names) < 2:
+        raise InputError(
+            f"at depth {depth} the stream leaves {counted(len(names), 'module')}; name two or more, by stream=."
+        )
+    shown = factory if stream is not None else _showing(names[:2], factory, model, inputs)
+    logs = first_increment(shown, inputs, names[:2], repeats=repeats, seed=seed)
+    _check_increment(logs, depth, (names[0], names[1]))
+    return logs, (names[0], names[1])
+
+
+def _named(stream: Stream, model: Any) -> list[str]:
+    """What a function given as ``stream`` names."""
+    cure = "give a function of a model that returns names of its modules"
+    with user_code(lambda reason: f"stream={brief(stream)} failed ({reason}); {cure}."):
+        names = stream(model)
+    found = check_list(f"what stream={brief(stream)} returned", names, cure)
+    return [check_kind("a name of the stream", name, str, cure) for name in found]
 
 
 def _showing(names: Sequence[str], factory: Callable[[], Any], model: Any, inputs: Any) -> Callable[[], Any]:

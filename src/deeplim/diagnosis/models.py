@@ -28,11 +28,28 @@ MOST_BATCHES = 64
 
 def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) -> tuple[str, str | None, Evidence]:
     """Return a name for the model, what was read of it in words, and the evidence."""
-    from deeplim.probe.record import record
+    from deeplim.probe.world import undisturbed
 
     check_count("networks", probing.networks)
-    if isinstance(inputs, Iterator):
-        inputs = list(islice(inputs, MOST_BATCHES))  # they are gone through more than once
+    with undisturbed(model, inputs, probing.initialize, probing.modules):
+        return _of_model(model, _held(inputs), thresholds, probing)
+
+
+def _held(inputs: Any) -> Any:
+    """The inputs, of an iterator the first batches: they are gone through more than once."""
+    from deeplim.probe.factories import user_code
+
+    if not isinstance(inputs, Iterator):
+        return inputs
+    with user_code(
+        lambda reason: f"the batches of inputs could not be read ({reason}); give arrays, or a list of them."
+    ):
+        return list(islice(inputs, MOST_BATCHES))
+
+
+def _of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) -> tuple[str, str | None, Evidence]:
+    from deeplim.probe.record import record
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what lies below the rounding of floats is a finding here
         recorded = record(model, inputs, **_options(probing))
@@ -112,13 +129,14 @@ def _options(probing: Probing) -> dict[str, Any]:
 
 def _gradients(model: Any, inputs: Any, probing: Probing) -> tuple[Paths | None, str | None]:
     """The backward signals; None where the output has no gradients, and in words why."""
+    from deeplim.probe.layers import NoGradients
     from deeplim.probe.record import record_gradients
 
     if not probing.gradients:
         return None, None
     try:
         found = record_gradients(model, inputs, **_options(probing))
-    except InputError as reason:
+    except NoGradients as reason:
         return None, f"no backward signal: {reason}"
     if not np.isfinite(found.log_norm).any():
         return None, "no backward signal: every gradient is zero or not finite"

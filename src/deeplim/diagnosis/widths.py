@@ -14,6 +14,9 @@ from deeplim.diagnosis.thresholds import Thresholds, check_thresholds
 from deeplim.errors import InputError
 from deeplim.modules import joined_modules
 from deeplim.paths import Paths
+from deeplim.probe.factories import build, seeded, user_code
+from deeplim.probe.record import record
+from deeplim.probe.world import undisturbed
 from deeplim.specs import brief, counted
 from deeplim.tables import text_table
 
@@ -100,10 +103,11 @@ def coordinate_check(
         raise InputError(f"repeats={repeats} was given; a band over initializations takes two or more.")
     _check_training(step, steps)
     check_thresholds(thresholds)
-    recorded = []
-    for width in sizes:
-        train = None if step is None else partial(_train, step, width)
-        recorded.append(_record(partial(factory_of_width, width), inputs, repeats, seed, train, steps, modules))
+    with undisturbed(factory_of_width, inputs, step, modules):
+        recorded = []
+        for width in sizes:
+            train = None if step is None else partial(_train, step, width)
+            recorded.append(_record(partial(factory_of_width, width), inputs, repeats, seed, train, steps, modules))
     found = []
     for at in range(steps + 1):
         taken = [one[at] for one in recorded]
@@ -126,14 +130,12 @@ def _check_training(step: Any, steps: Any) -> None:
 
 
 def _train(step: Callable[[Any], object], width: int, model: Any) -> None:
-    from deeplim.probe.factories import reason
-
-    try:
+    with user_code(
+        lambda reason: (
+            f"step={brief(step)} failed at width {width} ({reason}); give one that trains a model of any width."
+        )
+    ):
         step(model)
-    except Exception as error:
-        raise InputError(
-            f"step={brief(step)} failed at width {width} ({reason(error)}); give one that trains a model of any width."
-        ) from error
 
 
 def _names(paths: Paths) -> tuple[str, ...]:
@@ -150,9 +152,6 @@ def _record(
     modules: Any,
 ) -> list[Paths]:
     """The signals after each number of steps, those of one model after the other where it is trained."""
-    from deeplim.probe.factories import build, seeded
-    from deeplim.probe.record import record
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # gaps below the rounding of floats play no part here
         if step is None:

@@ -1,5 +1,6 @@
 """Inputs to a JAX model or to a function: arrays, keyword or positional arguments, or batches of these."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
-from deeplim.probe.factories import reason
+from deeplim.probe.factories import reason, user_code
 from deeplim.specs import brief, counted
 
 _KINDS = (
@@ -66,6 +67,14 @@ def numbers(value: Any, least: int = 1) -> Any:
         raise InputError("the inputs are lists of unequal lengths; give as many numbers for each input.") from None
 
 
+def copied(value: Any) -> Any:
+    """Return a copy of what a model is called with, for it may write into it; what cannot be copied as it is."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
+
+
 def _depth(value: Any) -> int:
     """How many lists are around numbers; 0 where something else is inside, or nothing."""
     if not isinstance(value, list | tuple) or not value:
@@ -120,13 +129,14 @@ def _array(value: Any) -> Any:
     value = numbers(value, least=2)  # one list may be an option, such as a shape
     if not hasattr(value, "__array__"):
         return value
-    try:
+    kind = type(value).__name__
+    with user_code(  # as a tensor raises that is sparse, or has a gradient
+        lambda why: (
+            f"an object of type {kind} was given as inputs that is no array of numbers ({why}); give one that "
+            "NumPy can read."
+        )
+    ):
         array = np.asarray(value)
-    except Exception as error:  # such as a tensor that is sparse, or has a gradient
-        raise InputError(
-            f"an object of type {type(value).__name__} was given as inputs that is no array of numbers "
-            f"({reason(error)}); give one that NumPy can read."
-        ) from error
     if array.ndim == 0:
         return value
     if array.dtype.kind not in "biuf" and not is_floating(array.dtype):
@@ -164,6 +174,8 @@ def collect(
         for batch in batches:
             one, room = read(batch), most - count
             size = next(len(value) for value in one.values() if rows(value))
+            if not size:
+                raise InputError("a batch without inputs was given; leave it out.")
             cut = {name: value[:room] if rows(value) and len(value) == size else value for name, value in one.items()}
             taken.append(cut)
             count += min(size, room)
@@ -175,9 +187,9 @@ def collect(
         joined = {
             name: join(every) if all(map(rows, every)) and len(every) > 1 else every[0] for name, every in parts.items()
         }
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever the loader's workers and transforms do
+    except BaseException as error:  # whatever the loader's workers and transforms do
         raise InputError(f"the batches of inputs could not be read ({reason(error)}); give {kinds}.") from error
     told = f"first {counted(count, 'input')} of {counted(len(taken), 'batch', 'batches')}"
     positional = tuple(joined.pop(name) for name in ("0",) if name in joined)

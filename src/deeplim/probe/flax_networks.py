@@ -12,7 +12,7 @@ from flax import linen, nnx
 
 from deeplim.errors import InputError
 from deeplim.probe.array_inputs import Arguments, check_bits
-from deeplim.probe.factories import FORWARD, WEIGHTS, build, reason, seeded, stream
+from deeplim.probe.factories import FORWARD, WEIGHTS, build, seeded, stream, user_code
 from deeplim.probe.flax_visits import Visits, init_linen, is_floating, run_linen, run_nnx
 from deeplim.probe.layers import own_and_copies
 from deeplim.probe.redraws import FIRST, SAMPLE, alike, signs_of
@@ -111,13 +111,13 @@ def _of_linen(
     module: linen.Module, arguments: Arguments, seed: int, repeat: int, initialize: Initialize | None
 ) -> Network:
     args, kwargs = (jax.tree.map(lambda a: precise(None, a), part) for part in (arguments.args, arguments.kwargs))
-    try:
+    with user_code(
+        lambda reason: (
+            f"the module could not be initialized on the inputs, of shape {arguments.shapes} ({reason}); "
+            "give inputs that it takes."
+        )
+    ):
         variables = init_linen(module, key(seed, repeat, WEIGHTS), args, kwargs)
-    except Exception as error:
-        raise InputError(
-            f"the module could not be initialized on the inputs, of shape {arguments.shapes} ({reason(error)}); give "
-            "inputs that it takes."
-        ) from error
     if initialize is not None:
         variables = _initialized(initialize, variables, seed, repeat)
     forward = key(seed, repeat, FORWARD)
@@ -130,11 +130,8 @@ def _of_linen(
 
 def _initialized(initialize: Initialize, variables: Any, seed: int, repeat: int) -> Any:
     """The variables of a linen module that ``initialize`` makes of those it drew itself."""
-    try:
-        with seeded(seed, repeat):
-            made = initialize(variables)
-    except Exception as error:
-        raise InputError(f"initialize={brief(initialize)} failed ({reason(error)}).") from error
+    with user_code(lambda reason: f"initialize={brief(initialize)} failed ({reason})."), seeded(seed, repeat):
+        made = initialize(variables)
     if jax.tree.structure(made) != jax.tree.structure(variables):
         raise InputError(
             f"initialize={brief(initialize)} returned no variables of the module; it must return those it is given, "
@@ -146,7 +143,7 @@ def _initialized(initialize: Initialize, variables: Any, seed: int, repeat: int)
 
 def _drawn(model: nnx.Module, seed: int, repeat: int, initialize: Initialize | None) -> nnx.Module:
     """A copy of a model whose parameters are drawn again from their own entries, or drawn by ``initialize``."""
-    copy = nnx.clone(model)
+    copy = _cloned(model)
     if initialize is None:
         rng = np.random.default_rng(stream(seed, repeat))
         leaves, structure = jax.tree.flatten(nnx.state(copy, nnx.Param))
@@ -155,13 +152,15 @@ def _drawn(model: nnx.Module, seed: int, repeat: int, initialize: Initialize | N
             drawn.append(_redrawn(leaves[place], rng) if first == place else drawn[first])
         nnx.update(copy, jax.tree.unflatten(structure, drawn))
         return copy
-    try:
-        with seeded(seed, repeat):
-            initialize(copy)
-    except Exception as error:
-        raise InputError(f"initialize={brief(initialize)} failed ({reason(error)}).") from error
+    with user_code(lambda reason: f"initialize={brief(initialize)} failed ({reason})."), seeded(seed, repeat):
+        initialize(copy)
     _check_changed(initialize, nnx.state(model, nnx.Param), nnx.state(copy, nnx.Param))
     return copy
+
+
+def _cloned(model: nnx.Module) -> nnx.Module:
+    with user_code(lambda reason: f"the model cannot be copied ({reason}); give a function of rngs that makes it."):
+        return nnx.clone(model)
 
 
 def _redrawn(leaf: jax.Array, rng: np.random.Generator) -> jax.Array:

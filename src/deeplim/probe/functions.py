@@ -8,9 +8,9 @@ import numpy as np
 
 from deeplim.errors import InputError
 from deeplim.paths import Paths, listed
-from deeplim.probe.array_inputs import Arguments, is_floating, read_arguments
-from deeplim.probe.factories import reason, stream
-from deeplim.probe.layers import INPUT, Layers, check_chosen, chooses, source
+from deeplim.probe.array_inputs import Arguments, copied, is_floating, read_arguments
+from deeplim.probe.factories import FORWARD, seeded, stream, user_code
+from deeplim.probe.layers import INPUT, Layers, NoGradients, check_chosen, chooses, source
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
 from deeplim.resolution import rounding_square
@@ -49,7 +49,7 @@ def probe(
 ) -> Paths:
     """Return the signals that a function returns; ``record`` says what the options mean."""
     if backward:
-        raise InputError(
+        raise NoGradients(
             "a function's activations have no gradients to follow; give a model, or return the gradients as "
             "activations and record them."
         )
@@ -61,14 +61,8 @@ def probe(
     name = getattr(model, "__name__", type(model).__name__)
     for repeat in range(repeats):
         word = int(stream(seed, repeat).generate_state(1)[0])
-        try:
-            activations = model(word, given)
-        except Exception as error:
-            raise InputError(
-                f"{brief(model)} could not be called with a seed and inputs of shape {arguments.shapes} "
-                f"({reason(error)}); give a function of these two."
-            ) from error
-        arrays = _by_name(model, activations)
+        with seeded(seed, repeat, FORWARD):
+            arrays = _by_name(model, _called(model, word, copied(given), arguments))
         _add(arrays, layers, arguments, modules)
         if layers.bare:
             shapes = listed([f"{name} of shape {array.shape}" for name, array in arrays.items()], 3) or "nothing"
@@ -80,6 +74,16 @@ def probe(
     return layers.signals.paths(told, layers.names)
 
 
+def _called(model: Any, word: int, given: Any, arguments: Arguments) -> Any:
+    with user_code(
+        lambda reason: (
+            f"{brief(model)} could not be called with a seed and inputs of shape {arguments.shapes} "
+            f"({reason}); give a function of these two."
+        )
+    ):
+        return model(word, given)
+
+
 def _given(inputs: Any, arguments: Arguments) -> Any:
     """The inputs as they were given, but batches and lists as the arrays that were made of them."""
     if not arguments.taken and not isinstance(inputs, list):
@@ -89,19 +93,34 @@ def _given(inputs: Any, arguments: Arguments) -> Any:
 
 def _by_name(model: Any, activations: Any) -> dict[str, np.ndarray]:
     """Activations as arrays by name, or by their place where they have none."""
-    if isinstance(activations, Mapping):
-        named = {str(name): value for name, value in activations.items()}
-    elif isinstance(activations, Iterable) and not hasattr(activations, "__array__"):
-        named = {str(place): value for place, value in enumerate(activations)}
+    if isinstance(activations, str | bytes) or hasattr(activations, "__array__"):
+        named = None
     else:
+        with user_code(lambda reason: f"{brief(model)} failed ({reason}); it must return {_WANTED}."):
+            named = _named(activations)
+    if named is None:
         raise InputError(
             f"{brief(model)} returned an object of type {type(activations).__name__}; it must return {_WANTED}."
         )
-    arrays = {name: np.asarray(value) for name, value in named.items()}
+    arrays = {name: _array(model, name, value) for name, value in named.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf" and not is_floating(array.dtype):
             raise InputError(f"{brief(model)} returned {name} of type {array.dtype}; it must return {_WANTED}.")
     return arrays
+
+
+def _named(activations: Any) -> dict[str, Any] | None:
+    """Activations by name or place, as whatever gives them one after another makes them; None of what gives none."""
+    if isinstance(activations, Mapping):
+        return {str(name): value for name, value in activations.items()}
+    if isinstance(activations, Iterable):
+        return {str(place): value for place, value in enumerate(activations)}
+    return None
+
+
+def _array(model: Any, name: str, value: Any) -> np.ndarray:
+    with user_code(lambda reason: f"{brief(model)} returned {name} as no array ({reason}); it must return {_WANTED}."):
+        return np.asarray(value)
 
 
 def _add(arrays: dict[str, np.ndarray], layers: Layers, arguments: Arguments, modules: Modules | None) -> None:

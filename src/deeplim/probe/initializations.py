@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from deeplim.errors import InputError
-from deeplim.probe.factories import build, reason, seeded, stream
+from deeplim.probe.factories import build, seeded, stream, user_code
 from deeplim.probe.redraws import FIRST, SAMPLE, alike, signs_of
+from deeplim.probe.torch_states import INTEGERS, bits, has_numbers, same_bits
 from deeplim.specs import brief
 
 Initialize = Callable[[torch.nn.Module], object]
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def networks(
@@ -35,7 +35,7 @@ def networks(
                 network = plain(build(model))
         check_parameters(network)
         if any(tensor.is_inference() for tensor in (*network.parameters(), *network.buffers())):
-            network = _copied(network)  # of plain tensors, which have gradients and may be changed
+            network = copy_of(network)  # of plain tensors, which have gradients and may be changed
         yield repeat, network
         del network
 
@@ -71,8 +71,13 @@ def check_parameters(network: torch.nn.Module) -> None:
     for name, parameter in network.named_parameters():
         if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
             raise InputError(f"the parameter {name} has no values yet; run the lazy model on one batch first.")
-        if not _all_finite(parameter.detach()):
+        if not _finite(name, parameter):
             raise InputError(f"the parameter {name} contains a NaN or an infinity; initialize it first.")
+
+
+def _finite(name: str, parameter: torch.Tensor) -> bool:
+    with user_code(lambda reason: f"the parameter {name} cannot be read ({reason}); give one of dense numbers."):
+        return _all_finite(parameter.detach())
 
 
 def _all_finite(values: torch.Tensor) -> bool:
@@ -80,31 +85,29 @@ def _all_finite(values: torch.Tensor) -> bool:
         values = torch.view_as_real(values.resolve_conj())
     if not values.is_floating_point() or not values.numel():
         return True
+    values = values.float() if values.element_size() < 2 else values
     if torch.isfinite(values.sum()):  # the fastest pass, and enough: only a sum of large numbers needs another
         return True
     low, high = torch.aminmax(values)  # a NaN is both
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
-def _copied(model: torch.nn.Module) -> torch.nn.Module:
-    try:
+def copy_of(model: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a model; InputError with what the model raises when it is copied."""
+    cure = "give a function that makes it, or repeats=1"
+    with user_code(lambda reason: f"the model cannot be copied ({reason}); {cure}."):
         return copy.deepcopy(model)
-    except Exception as error:
-        raise InputError(
-            f"the model cannot be copied ({reason(error)}); give a function that makes it, or repeats=1."
-        ) from error
 
 
 def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initialize | None) -> torch.nn.Module:
-    network = _copied(model)
+    network = copy_of(model)
     if initialize is None:
         redraw(network, np.random.default_rng(stream(seed, repeat)))
         return network
-    try:
-        with seeded(seed, repeat), torch.no_grad():
-            initialize(network)
-    except Exception as error:
-        raise InputError(f"initialize={brief(initialize)} failed ({reason(error)}).") from error
+    failed = f"initialize={brief(initialize)} failed"
+    with user_code(lambda reason: f"{failed} ({reason})."), seeded(seed, repeat), torch.no_grad():
+        initialize(network)
+    check_parameters(network)
     if not changed(model, network):
         raise InputError(
             f"initialize={brief(initialize)} changed no parameter; it is called once, with the whole model, as in "
@@ -115,13 +118,16 @@ def _drawn(model: torch.nn.Module, seed: int, repeat: int, initialize: Initializ
 
 def changed(model: torch.nn.Module, network: torch.nn.Module) -> bool:
     """Return whether a copy of a model has other parameters."""
-    pairs = zip(model.parameters(), network.parameters(), strict=True)
-    return not all(_equal(before, after) for before, after in pairs)
+    before, after = _plain(model), _plain(network)
+    return len(before) != len(after) or not all(map(_equal, before, after))
 
 
 def redraw(network: torch.nn.Module, rng: np.random.Generator) -> None:
-    """Draw every parameter again from its own entries, whatever their type and device (see ``redraws``)."""
-    parameters = list(network.parameters())
+    """Draw every parameter again from its own entries, whatever their type and device (see ``redraws``).
+
+    But for those that are no plain numbers in memory, as sparse and nested tensors, which stay.
+    """
+    parameters = _plain(network)
     firsts = alike(parameters, _looks, _equal)
     with torch.no_grad():
         for place, first in enumerate(firsts):
@@ -131,34 +137,33 @@ def redraw(network: torch.nn.Module, rng: np.random.Generator) -> None:
                 parameters[place].copy_(parameters[first])
 
 
+def _plain(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that are numbers in memory: not sparse or nested, nor bits without a meaning."""
+    return [one for one in network.parameters() if has_numbers(one) and not str(one.dtype).startswith("torch.bits")]
+
+
 def _redraw(parameter: torch.Tensor, rng: np.random.Generator) -> None:
     values = parameter.detach().to("cpu", memory_format=torch.contiguous_format, copy=True).view(-1)
     rows = torch.view_as_real(values) if values.is_complex() else values
-    bits = rows.view(_INTEGERS[rows.element_size()]).numpy()
+    words = rows.view(INTEGERS[rows.element_size()]).numpy()
     moving = (values != 0).numpy()
-    entries = bits if moving.all() else bits[moving]
+    entries = words if moving.all() else words[moving]
     rng.shuffle(entries)
     if rows.is_floating_point() and rows.element_size() > 1:
         numbers = torch.from_numpy(entries).view(rows.dtype)
         signs = signs_of(numbers[:SAMPLE].to(torch.float64).numpy(), len(numbers), rng)
         if signs is not None:
             numbers.mul_(torch.from_numpy(signs).view(-1, *[1] * (rows.ndim - 1)))
-    if entries is not bits:
-        bits[moving] = entries
+    if entries is not words:
+        words[moving] = entries
     parameter.copy_(values.view(parameter.shape))
 
 
-def _bits(parameter: torch.Tensor) -> torch.Tensor:
-    """A parameter's numbers as whole ones of the same bits, which can be compared in every type."""
-    values = parameter.detach()
-    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    return values.view(_INTEGERS[values.element_size()])
-
-
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return torch.equal(_bits(one), _bits(other))
+    alike = (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
+    return alike and same_bits(one, other)
 
 
 def _looks(parameter: torch.Tensor) -> tuple[object, ...]:
-    first = torch.atleast_1d(_bits(parameter))[:1].flatten()[:FIRST]
+    first = torch.atleast_1d(bits(parameter))[:1].flatten()[:FIRST]
     return parameter.dtype, parameter.shape, parameter.device, first.cpu().numpy().tobytes()

@@ -10,11 +10,11 @@ from flax import linen, nnx
 from deeplim.errors import InputError
 from deeplim.paths import Paths
 from deeplim.probe.array_inputs import Arguments, read_arguments
-from deeplim.probe.factories import COTANGENT, reason, stream
+from deeplim.probe.factories import COTANGENT, FORWARD, reason, seeded, stream, user_code
 from deeplim.probe.flax_networks import Initialize, Network, changed, networks, precise, takes_rngs, told
 from deeplim.probe.flax_visits import Key, Output, Visits, first_floating
 from deeplim.probe.functions import widened
-from deeplim.probe.layers import INPUT, ROOT, Layers, source
+from deeplim.probe.layers import INPUT, ROOT, Layers, failed_backward, source, without_gradients
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
 
@@ -48,13 +48,14 @@ def probe(
         kind = network.kind
         redrawn = redrawn or (own is not None and repeat > 0 and changed(own, network.parameters))
         run = Run(network, arguments, modules)
-        last, outputs = run.recorded(layers)
-        if backward:
-            cotangent = np.random.default_rng(stream(seed, repeat, COTANGENT))
-            run.add_gradients(layers, outputs, _checked(last, layers), cotangent)
-        else:
-            for output in outputs:
-                layers.add(output.key[0], widened(np.asarray(output.array)), output.rounding)
+        with seeded(seed, repeat, FORWARD):
+            last, outputs = run.recorded(layers)
+            if backward:
+                cotangent = np.random.default_rng(stream(seed, repeat, COTANGENT))
+                run.add_gradients(layers, outputs, _checked(last, layers), cotangent)
+            else:
+                for output in outputs:
+                    layers.add(output.key[0], widened(np.asarray(output.array)), output.rounding)
         layers.finish()
     how = told(model, repeats, initialize, redrawn=redrawn)
     words = source(kind, how, backward=backward, taken=arguments.taken, left_out=layers.left_out)
@@ -91,8 +92,9 @@ class Run:
         def outcome(added: dict[Key, jax.Array]) -> Any:
             return first_floating(self._through(Visits(None, added)))
 
-        _, backwards = jax.vjp(outcome, zeros)
-        [gradients] = backwards(jnp.asarray(layers.cotangent(last.shape, rng)).astype(last.dtype))
+        with user_code(failed_backward):
+            _, backwards = jax.vjp(outcome, zeros)
+            [gradients] = backwards(jnp.asarray(layers.cotangent(last.shape, rng)).astype(last.dtype))
         # The forward pass's rounding, and that of the way back.
         total = 2 * max((output.rounding for output in outputs), default=0.0)
         for output in outputs:
@@ -108,9 +110,9 @@ class Run:
             args[int(first)] = visits.leave(INPUT, None, args[int(first)])
         try:
             return self._network.run(visits, args, kwargs)
-        except InputError:
+        except (InputError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             where = f"in its module {visits.running[-1]}: " if visits.running and visits.running[-1] != ROOT else ""
             raise InputError(
                 f"the model could not run the inputs, of shape {self._arguments.shapes} ({where}{reason(error)}); give "
@@ -121,8 +123,5 @@ class Run:
 def _checked(last: Any, layers: Layers) -> jax.Array:
     found = first_floating(last)
     if found is None or not layers.apart(found.shape):
-        raise InputError(
-            "the model's output has no floating numbers for each input that depend on its parameters; gradients need "
-            "some."
-        )
+        raise without_gradients()
     return found

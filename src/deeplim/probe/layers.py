@@ -8,7 +8,7 @@ import numpy as np
 
 from deeplim.errors import InputError
 from deeplim.paths import listed
-from deeplim.probe.factories import reason
+from deeplim.probe.factories import user_code
 from deeplim.probe.record import Per
 from deeplim.probe.signals import Signals
 from deeplim.specs import brief, counted
@@ -17,6 +17,25 @@ Shape = tuple[int, ...]
 INPUT, ROOT = "input", "output"
 """The names of floating inputs, and of what leaves the model itself where no module inside has made it."""
 _HIDDEN = "running inside a transformation such as jit, scan or vmap"
+
+
+class NoGradients(InputError):
+    """A model, or a function, whose outputs have no gradients to follow, which is no fault of its code's."""
+
+
+def without_gradients() -> NoGradients:
+    """Return the error for an output that has no gradients."""
+    return NoGradients(
+        "the model's output has no floating numbers for each input that depend on its parameters; gradients need some."
+    )
+
+
+def failed_backward(reason: str) -> str:
+    """Return words for a backward pass that raised."""
+    return (
+        f"the model's gradients could not be computed ({reason}); mend its backward pass, as where a tensor that it "
+        "needs is changed in place, or look at signals alone, by record or gradients=False."
+    )
 
 
 class Sized(Protocol):
@@ -125,13 +144,13 @@ class Layers:
 
 def chooses(modules: Callable[[str, Any], object], name: str, module: Any) -> bool:
     """Whether a function given as ``modules`` wants a module; InputError with what it raised."""
-    try:
+    with user_code(
+        lambda reason: (
+            f"modules={brief(modules)} failed for the module {name} ({reason}); give names, or a function of "
+            "a name and a module that says whether to record it."
+        )
+    ):
         return bool(modules(name, module))
-    except Exception as error:
-        raise InputError(
-            f"modules={brief(modules)} failed for the module {name} ({reason(error)}); give names, or a function of a "
-            "name and a module that says whether to record it."
-        ) from error
 
 
 def check_chosen(modules: Any, found: object) -> None:

@@ -13,6 +13,7 @@ from deeplim.errors import InputError
 from deeplim.inputs import Inputs, gram
 from deeplim.modules import Modules
 from deeplim.paths import Paths, listed
+from deeplim.probe.world import undisturbed
 from deeplim.specs import kind_of
 
 
@@ -169,13 +170,18 @@ def read_architecture(model_or_factory: Any, *, inputs: Any = None, seed: int = 
     PyTorch's default, LeCun's, He's) where the weights agree with one to four standard errors. InputError for what is
     neither a model nor a factory of one.
     """
+    seed = check_seed(seed)
+    with undisturbed(model_or_factory, inputs):
+        return _read(model_or_factory, inputs, seed)
+
+
+def _read(model_or_factory: Any, inputs: Any, seed: int) -> Reading:
     from deeplim.probe.chain_parts import NotDescribed
     from deeplim.probe.description import describe
     from deeplim.probe.initializations import plain
     from deeplim.probe.torch_anatomy import anatomy
     from deeplim.probe.torch_reading import models_of, read_parts
 
-    seed = check_seed(seed)
     try:
         return describe(read_parts(model_or_factory, inputs, seed))
     except NotDescribed as reason:

@@ -13,6 +13,7 @@ from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
 from deeplim.paths import Paths, listed
 from deeplim.probe.factories import build, seeded
+from deeplim.probe.world import undisturbed
 from deeplim.specs import brief, counted
 
 Per = Literal["input", "token"]
@@ -77,12 +78,12 @@ def record(
     output is not a row of numbers for each input are left out, and named in ``Paths.source``.
 
     Normalization layers use the statistics of the batch, as in training, and there is no dropout. The model is left as
-    it was, and so are the global random numbers. Gaps below ``log_gap_floor`` are announced by a RoundingWarning.
+    it was, whatever it writes, and so are random numbers and settings; threads take turns. Gaps below ``log_gap_floor`` are announced by a RoundingWarning.
     InputError for inputs that the model does not take, parameters or inputs that are not finite, modules that do not
-    run in every repeat, and whatever the model raises.
+    run in every repeat, and whatever the model raises, but a KeyboardInterrupt.
     """
     options = _checked(repeats, seed, per, most, modules, initialize)
-    return _announced(_engine(model).probe(model, inputs, backward=False, **options))
+    return _announced(_probed(model, inputs, options, backward=False))
 
 
 def record_gradients(
@@ -105,7 +106,12 @@ def record_gradients(
     No parameter's .grad is touched. InputError as in ``record``.
     """
     options = _checked(repeats, seed, per, most, modules, initialize)
-    return _engine(model).probe(model, inputs, backward=True, **options)
+    return _probed(model, inputs, options, backward=True)
+
+
+def _probed(model: Any, inputs: Any, options: dict[str, Any], *, backward: bool) -> Paths:
+    with undisturbed(model, inputs, options["initialize"], options["modules"]):
+        return _engine(model).probe(model, inputs, backward=backward, **options)
 
 
 def _checked(repeats: int, seed: int, per: str, most: int, modules: Modules | None, initialize: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from torch.masked import MaskedTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -15,8 +16,12 @@ from deeplim.probe.factories import reason
 from deeplim.probe.layers import INPUT, ROOT, check_chosen, chooses
 from deeplim.probe.record import Modules
 from deeplim.probe.torch_inputs import Arguments, is_floating
+from deeplim.probe.torch_states import kept, version_of
 from deeplim.resolution import rounding_square
 from deeplim.specs import brief
+
+_PACKED = {kind for name in ("float4_e2m1fn_x2",) if (kind := getattr(torch, name, None)) is not None}
+"""Types whose elements are several numbers."""
 
 
 class Output(NamedTuple):
@@ -35,42 +40,29 @@ class Output(NamedTuple):
 
 @contextmanager
 def kept_as_it_was(network: torch.nn.Module) -> Iterator[None]:
-    """Put a model into the mode of the probe; afterwards modes, buffers and requires_grad are as they were.
+    """Put a model into the mode of the probe; afterwards it is as it was, but for the numbers of its parameters.
 
     Normalization layers that have a mode use the statistics of the batch; everything else is as in evaluation.
     """
-    with ExitStack() as restored:  # one that fails does not keep the others from being restored; the last come first
-        for parameter in network.parameters():
-            restored.callback(_restore_tracking, parameter, parameter.requires_grad)
-        for module in network.modules():
-            restored.callback(setattr, module, "training", module.training)
-        for module in network.modules():
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    restored.callback(_restore_buffer, module, name, buffer, buffer.detach().clone())
-        for module in network.modules():
+    modules = list(network.modules())
+    with kept(modules, weights=False):
+        for module in modules:
             module.training = isinstance(module, _NormBase)
         yield
-
-
-def _restore_tracking(parameter: torch.nn.Parameter, wanted: bool) -> None:
-    if parameter.requires_grad != wanted:  # of a tensor made in inference mode it cannot even be set to what it is
-        parameter.requires_grad_(wanted)
-
-
-def _restore_buffer(module: torch.nn.Module, name: str, buffer: torch.Tensor, values: torch.Tensor) -> None:
-    module._buffers[name] = buffer
-    if not torch.equal(buffer, values):
-        with torch.inference_mode(buffer.is_inference()), torch.no_grad():
-            buffer.copy_(values)
 
 
 def first_floating(output: Any) -> torch.Tensor | None:
     """Return the first dense floating tensor of an output, real or complex, looking into tuples, lists and mappings."""
     if isinstance(output, torch.Tensor):
-        return output if is_floating(output) and output.layout is torch.strided else None
+        return output if is_floating(output) and _is_dense(output) else None
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
     return next((found for part in parts if (found := first_floating(part)) is not None), None)
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has numbers in memory that can each be read: masked ones have not, nor have four bits."""
+    odd = tensor.is_nested or tensor.is_meta or tensor.is_quantized or isinstance(tensor, MaskedTensor)
+    return tensor.layout is torch.strided and not odd and tensor.dtype not in _PACKED
 
 
 def _has_storage(tensor: torch.Tensor) -> bool:
@@ -97,7 +89,7 @@ class Recorder:
         self._running: list[str] = []
         self._taken: dict[int, tuple[weakref.ref[torch.UntypedStorage], int, int]] = {}
         self._rounding = 0.0
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def run(self, network: torch.nn.Module, arguments: Arguments) -> Any:
         """Return the network's output; InputError with what it raised, and in which module.
@@ -112,9 +104,9 @@ class Recorder:
             if (first := arguments.first) is not None:
                 self._offer(INPUT, first)
             return network(*arguments.args, **arguments.kwargs)
-        except InputError:
+        except (InputError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             if error is self._failure:
                 raise
             where = f"in its module {self._running[-1]}: " if self._running and self._running[-1] != ROOT else ""
@@ -138,7 +130,7 @@ class Recorder:
     def _offer(self, name: str, tensor: torch.Tensor | None, products: int = 1) -> None:
         try:
             self._meet(name, tensor, products)
-        except Exception as error:
+        except BaseException as error:
             self._failure = error
             raise
 
@@ -152,12 +144,12 @@ class Recorder:
         known = not (new or self._always)
         if wanted and self._take(Output(name, tensor, self._rounding, known, hidden)) and tensor is not None:
             storage = tensor.untyped_storage()
-            self._taken[id(storage)] = weakref.ref(storage), tensor._version, tensor.numel()
+            self._taken[id(storage)] = weakref.ref(storage), version_of(tensor), tensor.numel()
 
     def _is_new(self, tensor: torch.Tensor) -> bool:
         storage = tensor.untyped_storage()
         known, version, size = self._taken.get(id(storage), (None, 0, 0))
-        return known is None or known() is not storage or (version, size) != (tensor._version, tensor.numel())
+        return known is None or known() is not storage or (version, size) != (version_of(tensor), tensor.numel())
 
 
 def _products(module: torch.nn.Module) -> int:

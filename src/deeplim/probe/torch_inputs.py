@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.masked import MaskedTensor
 
 from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
-from deeplim.probe.array_inputs import check_bits, collect, held, numbers
+from deeplim.probe.array_inputs import check_bits, collect, copied, held, numbers
 from deeplim.specs import brief
 
 _KINDS = (
@@ -43,7 +44,7 @@ class Arguments:
     def tokens(self) -> int:
         """The length of the sequences that the inputs are, of whole numbers or of vectors; 0 where they are none."""
         for tensor in self.tensors.values():
-            if len(tensor) == self.count and tensor.ndim == (3 if is_floating(tensor) else 2):
+            if tensor.ndim and len(tensor) == self.count and tensor.ndim == (3 if is_floating(tensor) else 2):
                 return tensor.shape[1]
         return 0
 
@@ -53,7 +54,10 @@ class Arguments:
         return ", ".join(str(tuple(value.shape)) for value in self.tensors.values())
 
     def moved(self, model: torch.nn.Module) -> "Arguments":
-        """Return copies on a model's device; floating ones in its precision where all its parameters share one."""
+        """Return copies on a model's device; floating ones in its precision where all its parameters share one.
+
+        What is no tensor is copied too, for a model may write into it.
+        """
         parameters = [*model.parameters(), *model.buffers()]
         device = parameters[0].device if parameters else torch.device("cpu")
         kinds = {p.dtype.to_real() for p in model.parameters() if is_floating(p)}
@@ -63,7 +67,7 @@ class Arguments:
             precise = None if kind is None or not is_floating(t) else kind.to_complex() if t.is_complex() else kind
             return t.to(device, precise, copy=True)
 
-        return self._mapped(to_model)
+        return self._mapped(to_model, copied)
 
     def first_few(self, count: int) -> "Arguments":
         """Return the first inputs only."""
@@ -74,9 +78,11 @@ class Arguments:
         """Return arguments whose floating tensors have gradients and may still be changed in place."""
         return self._mapped(lambda t: t.requires_grad_().clone() if is_floating(t) else t)
 
-    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Arguments":
+    def _mapped(
+        self, change: Callable[[torch.Tensor], torch.Tensor], other: Callable[[Any], Any] = lambda value: value
+    ) -> "Arguments":
         def changed(value: Any) -> Any:
-            return change(value) if isinstance(value, torch.Tensor) else value
+            return change(value) if isinstance(value, torch.Tensor) else other(value)
 
         kwargs = {name: changed(value) for name, value in self.kwargs.items()}
         return replace(self, args=tuple(changed(value) for value in self.args), kwargs=kwargs)
@@ -121,11 +127,13 @@ def _tensor(value: Any) -> Any:
             raise InputError(f"an array of type {value.dtype} was given as inputs; give numbers.")
         check_bits(value.dtype)
         return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
-    return _dense(value) if isinstance(value, torch.Tensor) else value
+    return dense(value) if isinstance(value, torch.Tensor) else value
 
 
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without its history; InputError for one that is not plain numbers in memory."""
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its history; InputError for one that is not plain numbers in memory."""
+    if isinstance(tensor, MaskedTensor):
+        raise InputError("a masked tensor was given as inputs; give its numbers with others filled in, to_tensor(0).")
     if tensor.is_nested:
         raise InputError("a nested tensor was given as inputs; pad its parts to one length.")
     if tensor.layout is not torch.strided:

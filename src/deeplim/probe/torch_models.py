@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from deeplim.errors import InputError
 from deeplim.paths import Paths
-from deeplim.probe.factories import COTANGENT, FORWARD, seeded, stream
+from deeplim.probe.factories import COTANGENT, FORWARD, seeded, stream, user_code
 from deeplim.probe.initializations import Initialize, changed, networks, plain
-from deeplim.probe.layers import Layers, own_and_copies, source
+from deeplim.probe.layers import Layers, failed_backward, own_and_copies, source, without_gradients
 from deeplim.probe.record import Modules, Per
 from deeplim.probe.signals import Signals
 from deeplim.probe.torch_hooks import Output, Recorder, first_floating, kept_as_it_was
@@ -112,14 +111,12 @@ def _gradients(
             parameter.requires_grad_(is_floating(parameter))
         last = first_floating(Recorder(network, modules, take).run(network, arguments.tracked()))
         if last is None or not layers.apart(tuple(last.shape)) or not last.requires_grad:
-            raise InputError(
-                "the model's output has no floating numbers for each input that depend on its parameters; gradients "
-                "need some."
-            )
+            raise without_gradients()
         last = _real(last)
     edges = [edge for *_, edge in found if edge is not None]
     cotangent = torch.tensor(layers.cotangent(tuple(last.shape), rng), device=last.device, dtype=last.dtype)
-    gradients = iter(torch.autograd.grad(last, edges, cotangent, allow_unused=True) if edges else ())
+    with user_code(failed_backward):
+        gradients = iter(torch.autograd.grad(last, edges, cotangent, allow_unused=True) if edges else ())
     # The forward pass's rounding, and that of the way back.
     total = 2 * max((rounding for *_, rounding, _ in found), default=0.0)
     for name, shape, dtype, rounding, edge in found:

@@ -1,6 +1,6 @@
 """A model whose functions are modules too: what hooks on modules do not see of a model written in functions."""
 
-from copy import deepcopy
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from torch.overrides import TorchFunctionMode
 
 from deeplim.errors import InputError
 from deeplim.probe.chain_parts import NotDescribed
-from deeplim.probe.initializations import plain
+from deeplim.probe.factories import build
+from deeplim.probe.initializations import copy_of, plain
 from deeplim.probe.torch_reading import models_of, trace_of
 from deeplim.probe.torch_steps import function_name, point_of
+from deeplim.probe.world import undisturbed
 
 _POINTS = "_deeplim_points"
 
@@ -25,11 +27,14 @@ def observable(model_or_factory: Any, *, inputs: Any = None) -> Any:
     InputError when the model cannot be run.
     """
     if isinstance(model_or_factory, nn.Module):
-        return _with_points(deepcopy(model_or_factory), inputs)
-    next(models_of(model_or_factory, 0))  # refuses what is no factory
+        with undisturbed(model_or_factory):
+            model = copy_of(model_or_factory)
+        return _with_points(model, inputs)
+    with undisturbed(model_or_factory):
+        next(models_of(model_or_factory, 0))  # refuses what is no factory
 
     def factory() -> nn.Module:
-        return _with_points(model_or_factory(), inputs)
+        return _with_points(build(model_or_factory), inputs)  # which draws random numbers, as it does by itself
 
     return factory
 
@@ -37,7 +42,8 @@ def observable(model_or_factory: Any, *, inputs: Any = None) -> Any:
 def _with_points(model: nn.Module, inputs: Any) -> nn.Module:
     model = plain(model)
     try:
-        trace = trace_of(model, inputs)
+        with undisturbed(model, inputs):
+            trace = trace_of(model, inputs)
     except NotDescribed as reason:
         raise InputError(str(reason)) from None
     modules = dict(model.named_modules())
@@ -64,11 +70,12 @@ class _Observed(nn.Module):
 
 
 class _Show(TorchFunctionMode):
-    """Hands what functions give to the points of the module that is running."""
+    """Hands what functions give to the points of the module that is running, in this thread."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.running = [model]
+        self.thread = get_ident()  # hooks on all modules are called in every thread
 
     def __enter__(self) -> Any:
         self.handles = [
@@ -83,10 +90,12 @@ class _Show(TorchFunctionMode):
         super().__exit__(*args)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        self.running.append(module)
+        if get_ident() == self.thread:
+            self.running.append(module)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.running.pop()
+        if get_ident() == self.thread:
+            self.running.pop()
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))

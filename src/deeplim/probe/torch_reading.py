@@ -14,7 +14,8 @@ from deeplim.probe.chain_parts import Chain, NotDescribed
 from deeplim.probe.chains import chain_of
 from deeplim.probe.factories import FORWARD, build, reason, seeded
 from deeplim.probe.initializations import check_parameters, plain
-from deeplim.probe.torch_inputs import Arguments, read_arguments
+from deeplim.probe.torch_inputs import Arguments, dense, is_floating, read_arguments
+from deeplim.probe.torch_states import has_numbers
 from deeplim.probe.torch_steps import Step, Trace, follow
 from deeplim.probe.weights_law import Entries, measure_entries, pool
 from deeplim.specs import kind_of
@@ -152,7 +153,9 @@ def trace_of(model: nn.Module, inputs: Any) -> Trace:
         try:
             with seeded(0, 0, FORWARD):
                 trace = follow(model, *batch.args, **batch.kwargs)
-        except Exception as error:  # whatever the model's own code does with a batch of another shape
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the model's own code does with a batch of another shape
             failure = failure or reason(error, 160)
             continue
         if trace is None:
@@ -180,6 +183,8 @@ def outermost(trace: Trace) -> dict[Step, str]:
 
 def _as_batch(model: nn.Module, inputs: Any) -> Arguments:
     """Two of the inputs; InputError for what is none."""
+    if isinstance(inputs, torch.Tensor):
+        inputs = dense(inputs)
     if isinstance(inputs, np.ndarray | torch.Tensor) and inputs.ndim:
         inputs = inputs[:2]
     found = read_arguments(inputs, 2)
@@ -190,11 +195,12 @@ def _guessed(model: nn.Module) -> Iterator[Arguments]:
     """Batches of the widths that weight matrices act on, the first matrix's first."""
     sizes: dict[int, torch.Tensor] = {}
     for parameter in model.parameters():
-        if parameter.ndim == 2:
+        if has_numbers(parameter) and parameter.ndim == 2:
             sizes.setdefault(parameter.shape[1], parameter)
     for parameter in list(sizes.values()):
         sizes.setdefault(parameter.shape[0], parameter)
     generator = torch.Generator().manual_seed(0)
     for size, like in list(sizes.items())[:8]:
-        rows = torch.randn((2, size), generator=generator).to(like.device, like.dtype)
+        rows = torch.randn((2, size), generator=generator)
+        rows = rows.to(like.device, like.dtype if is_floating(like) else None)
         yield Arguments((rows,), {}, 2, "")

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from deeplim.probe.torch_activations import Key, activation_key, shaped_key
 from deeplim.probe.torch_hooks import first_floating, kept_as_it_was
+from deeplim.probe.torch_states import version_of
 
 Kind = Literal["input", "linear", "activation", "normalization", "sum", "other"]
 _PASS = {
@@ -200,7 +201,7 @@ class _Follow(TorchFunctionMode):
         kwargs = kwargs or {}
         signals = [a for a in _tensors((*args, *kwargs.values())) if id(a) in self.values]
         known = [self.values[id(a)] for a in signals]
-        versions = [_version(a) for a in signals]
+        versions = [version_of(a) for a in signals]
         result = function(*args, **kwargs)
         if not known or self.silent:
             return result
@@ -209,7 +210,7 @@ class _Follow(TorchFunctionMode):
             self._keep(tensor, self._step(name, known, args, kwargs))
         if _writes(function):
             self._keep(args[0], self._written(known, "a part of the signal"))
-        changed = [a for a, version in zip(signals, versions, strict=True) if _version(a) != version]
+        changed = [a for a, version in zip(signals, versions, strict=True) if version_of(a) != version]
         self._change_views(changed, known, {id(tensor) for tensor in _tensors((result,))})
         if isinstance(result, torch.Tensor) and self.inside and has_inside(self.modules[self.inside[-1]]):
             point = point_of(self.modules[self.inside[-1]], name)
@@ -320,11 +321,6 @@ def _memory(tensor: torch.Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
     except (NotImplementedError, RuntimeError):  # inside a transformation of torch.func, or of another layout
         return 0
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """How often a tensor was changed in place; one made in inference mode cannot be, outside."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _writes(function: Any) -> bool:

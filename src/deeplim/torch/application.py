@@ -15,6 +15,7 @@ from deeplim.errors import InputError, SpecError
 from deeplim.probe.chain_parts import Weights
 from deeplim.probe.torch_activations import described
 from deeplim.probe.torch_steps import Step
+from deeplim.probe.world import alone
 from deeplim.shaping.design import shape
 from deeplim.shaping.target import Target
 from deeplim.specs import kind_of
@@ -43,14 +44,15 @@ def shape_(
     """
     if not isinstance(target, Target):
         raise SpecError(f"{kind_of(target)} was given as target; give a deeplim.Target(correlation=...).")
-    shaping = shape(site_of(model, inputs).network, target, vary=vary, networks=networks, seed=seed or 0)
-    if not shaping.feasible:
-        least = "" if shaping.least_width is None else f"; the least width at this depth is {shaping.least_width}"
-        raise InputError(
-            f"no {shaping.vary} of a network of width {shaping.network.width} and depth {shaping.network.depth} keeps "
-            f"{target}: the largest probability found is {shaping.law.probability}{least}."
-        )
-    return apply_(model, shaping.network, inputs=inputs, seed=seed)
+    with alone():
+        shaping = shape(site_of(model, inputs).network, target, vary=vary, networks=networks, seed=seed or 0)
+        if not shaping.feasible:
+            least = "" if shaping.least_width is None else f"; the least width at this depth is {shaping.least_width}"
+            raise InputError(
+                f"no {shaping.vary} of a network of width {shaping.network.width} and depth {shaping.network.depth} "
+                f"keeps {target}: the largest probability found is {shaping.law.probability}{least}."
+            )
+        return apply_(model, shaping.network, inputs=inputs, seed=seed)
 
 
 def apply_(model: nn.Module, network: Network, *, inputs: Any = None, seed: int | None = None) -> list[Change]:
@@ -65,15 +67,16 @@ def apply_(model: nn.Module, network: Network, *, inputs: Any = None, seed: int 
     when its architecture is not a deeplim network's or another one's, where an activation or a scale stands in code,
     for frozen or quantized parameters, and for tied ones.
     """
-    site = site_of(model, inputs)
-    _check_form(site.network, network)
-    replaced = _activation_edits(site, network)
-    edits = [
-        *dict.fromkeys(replaced.values()),
-        *_branch_edits(site, network),
-        *_weight_edits(site, network, set(replaced), inputs, seed),
-    ]
-    return make_all(edits, lambda: _check_taken(site, network, inputs))
+    with alone():
+        site = site_of(model, inputs)
+        _check_form(site.network, network)
+        replaced = _activation_edits(site, network)
+        edits = [
+            *dict.fromkeys(replaced.values()),
+            *_branch_edits(site, network),
+            *_weight_edits(site, network, set(replaced), inputs, seed),
+        ]
+        return make_all(edits, lambda: _check_taken(site, network, inputs))
 
 
 def _check_form(present: Network, network: Network) -> None:

@@ -15,6 +15,7 @@ from deeplim.probe.initializations import plain
 from deeplim.probe.torch_activations import described
 from deeplim.probe.torch_reading import read_chain
 from deeplim.probe.torch_steps import Step, Trace
+from deeplim.probe.world import undisturbed
 from deeplim.specs import kind_of
 from deeplim.torch.modules import ShapedActivation, ShapedReLU, TransformedActivation
 
@@ -68,7 +69,8 @@ def site_of(model: Any, inputs: Any) -> Site:
     model = plain(model)
     _refuse_unready(model)
     try:
-        chain, trace = read_chain(model, inputs)
+        with undisturbed(model, inputs):
+            chain, trace = read_chain(model, inputs)
         network = _network(chain)
     except (NotDescribed, SpecError) as reason:
         raise InputError(f"the model cannot be shaped: {reason}") from None

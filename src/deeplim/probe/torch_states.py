@@ -1,0 +1,231 @@
+"""PyTorch modules put back to what they were, whatever their forward passes do to them.
+
+Attributes are put back as they were bound, and containers among them with their contents; parameters, buffers and other
+tensors with their numbers, their memory, their gradients and hooks. All are copied beforehand but large parameters and
+gradients: of these a copy is made before the first operation that writes into their memory, so that a model is not held
+twice. (Buffers may be written by operations that do not say so, as the statistics of a batch normalization are.)
+"""
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from deeplim.probe.factories import user_code
+
+SMALL = 1 << 16
+"""Bytes up to which a parameter is copied before it is in danger."""
+_CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers by their size in bytes."""
+
+
+@contextmanager
+def kept(modules: Iterable[nn.Module], *, weights: bool = True) -> Iterator[None]:
+    """Put modules back to what they were at the beginning; one thing that cannot be does not keep the others from it.
+
+    weights: whether the numbers of parameters and gradients are put back too, as those of a network of the probe's own
+    need not be.
+    """
+    with ExitStack() as restored:
+        with torch.inference_mode(False), torch.no_grad():
+            state = _State(modules, weights)
+        for put_back in state.parts:
+            restored.callback(_quietly, put_back)
+        if state.watched:
+            restored.enter_context(_Writes(state.watched))
+        yield
+
+
+def _quietly(put_back: Any) -> None:
+    failed = "the model could not be put back to what it was"
+    told = user_code(lambda reason: f"{failed} ({reason}); probe a copy, copy.deepcopy(model).")
+    with told, torch.inference_mode(False), torch.no_grad():
+        put_back()
+
+
+class _State:
+    """What modules are made of, each thing once: ``parts`` puts each back, ``watched`` are tensors by their memory."""
+
+    def __init__(self, modules: Iterable[nn.Module], weights: bool) -> None:
+        self._weights = weights
+        self.parts: list[Any] = []
+        self.watched: dict[int, list[_Tensor]] = {}
+        self._seen: dict[int, Any] = {}
+        self._gradients: set[int] = set()
+        for module in modules:
+            attributes = dict(vars(module))
+            self.parts.append(partial(_put_back_module, module, type(module), attributes))
+            self._hold(attributes.values())
+
+    def _hold(self, values: Iterable[Any]) -> None:
+        waiting = list(values)
+        while waiting:
+            one = waiting.pop()
+            kind = type(one)
+            if id(one) in self._seen:
+                continue
+            if kind in _CONTAINERS or kind is tuple:
+                self._seen[id(one)] = one
+                inside = list(one.values()) if isinstance(one, dict) else list(one)
+                waiting += inside
+                if kind is not tuple:
+                    contents = dict(one) if isinstance(one, dict) else inside
+                    self.parts.append(partial(_put_back_container, one, contents))
+            elif isinstance(one, torch.Tensor):
+                self._seen[id(one)] = one
+                waiting += self._hold_tensor(one)
+            elif kind is np.ndarray and one.flags.writeable and one.dtype != object:
+                self._seen[id(one)] = one
+                self.parts.append(partial(np.copyto, one, one.copy()))
+
+    def _hold_tensor(self, tensor: torch.Tensor) -> list[Any]:
+        """Hold a tensor; return its attributes and its gradient, which are to be held too."""
+        state = _Tensor(tensor)
+        self.parts.append(state.put_back)
+        weight = isinstance(tensor, nn.Parameter) or id(tensor) in self._gradients
+        if not weight or (self._weights and state.held is not None and tensor.nbytes <= SMALL):
+            state.copy()
+        elif self._weights and state.held is not None:
+            self.watched.setdefault(_memory(tensor), []).append(state)
+        self._gradients.add(id(state.gradient))
+        return [*vars(tensor).values(), state.gradient]
+
+
+class _Tensor:
+    """One tensor: its memory, its numbers once they are copied, and what else belongs to it."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.held = tensor.detach() if has_numbers(tensor) else None
+        self.numbers: torch.Tensor | None = None
+        self.tracked, self.leaf = tensor.requires_grad, tensor.is_leaf
+        self.gradient = tensor.grad if tensor.is_leaf else None
+        self.attributes = dict(vars(tensor))
+        self.hooks = dict(tensor._backward_hooks or {})
+
+    def copy(self) -> None:
+        """Copy the numbers, before they are in danger; the first time counts."""
+        if self.numbers is None and self.held is not None:
+            self.numbers = self.held.clone()
+
+    def put_back(self) -> None:
+        """Make the tensor what it was."""
+        tensor = self.tensor
+        if self.leaf and not tensor.is_leaf:
+            tensor.detach_()
+        if self.held is not None:
+            if not same_place(tensor, self.held):
+                tensor.data = self.held
+            if self.numbers is not None and not same_bits(self.held, self.numbers):
+                with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                    self.held.copy_(self.numbers)
+        if self.leaf and tensor.requires_grad != self.tracked:
+            tensor.requires_grad_(self.tracked)
+        if self.leaf and tensor.grad is not self.gradient:
+            tensor.grad = self.gradient
+        if tensor._backward_hooks and dict(tensor._backward_hooks) != self.hooks:
+            tensor._backward_hooks.clear()
+            tensor._backward_hooks.update(self.hooks)
+        _put_back_attributes(vars(tensor), self.attributes)
+
+
+class _Writes(TorchDispatchMode):
+    """Copies the numbers of watched tensors before an operation writes into their memory."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, watched: dict[int, list[_Tensor]]) -> None:
+        super().__init__()
+        self._watched = watched
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for place, name in _written(function):
+            value = kwargs.get(name) if name in kwargs else args[place] if place < len(args) else None
+            for tensor in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(tensor, torch.Tensor) and has_numbers(tensor):
+                    for state in self._watched.get(_memory(tensor), ()):
+                        state.copy()
+        return function(*args, **kwargs)
+
+
+@lru_cache(maxsize=4096)
+def _written(function: Any) -> tuple[tuple[int, str], ...]:
+    """Which arguments an operation writes into: their places and names."""
+    schema = getattr(function, "_schema", None)
+    every = enumerate(schema.arguments) if schema is not None else ()
+    return tuple((place, one.name) for place, one in every if one.alias_info is not None and one.alias_info.is_write)
+
+
+def has_numbers(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is plain numbers in memory, which can be copied and compared."""
+    try:
+        plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested)
+        return plain and tensor.numel() > 0 and _memory(tensor) != 0
+    except Exception:  # of a lazy module's, or one that stands for others in a transformation
+        return False
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """Return how often a tensor was changed in place; one made in inference mode cannot be, outside."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def same_place(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same numbers of the same memory."""
+    if not has_numbers(one) or (one.dtype, one.device, one.shape) != (other.dtype, other.device, other.shape):
+        return False
+    return one.stride() == other.stride() and one.data_ptr() == other.data_ptr()
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor's numbers as whole ones of the same bits, which can be compared in every type."""
+    named = any(getattr(tensor, "names", ()))  # which PyTorch has until 2.12
+    values = tensor.detach().rename(None) if named else tensor.detach()
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    return values.view(INTEGERS[values.element_size()])
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors of one type have the same numbers, NaN among them."""
+    return torch.equal(bits(one), bits(other))
+
+
+def _put_back_module(module: nn.Module, kind: type, held: dict[str, Any]) -> None:
+    if type(module) is not kind:
+        module.__class__ = kind
+    _put_back_attributes(vars(module), held)
+
+
+def _put_back_attributes(now: dict[str, Any], held: dict[str, Any]) -> None:
+    if not _same(now, held):
+        now.clear()
+        now.update(held)
+
+
+def _put_back_container(one: Any, held: Any) -> None:
+    if isinstance(one, dict):
+        _put_back_attributes(one, held)
+    elif isinstance(one, set):
+        if one != set(held):
+            one.clear()
+            one.update(held)
+    elif len(one) != len(held) or any(a is not b for a, b in zip(one, held, strict=True)):
+        one.clear()
+        one.extend(held)
+
+
+def _same(now: dict[Any, Any], held: dict[Any, Any]) -> bool:
+    """Whether two dictionaries have the same entries in the same order, each the very object."""
+    return list(now) == list(held) and all(now[name] is held[name] for name in held)
