@@ -30,7 +30,6 @@ CHECKED = [
     "observables",
     "probe.products",
     "probe.weights_law",
-    "shaping.target",
     "shaping.transformation",
     "spectra",
     "statistics",

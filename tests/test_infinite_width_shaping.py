@@ -146,8 +146,8 @@ def test_what_has_no_solution_or_no_meaning_is_refused(find):
 
 
 def test_etas_out_of_order_are_refused():
-    for eta, start in ((0.5, 0.6), (1.0, 0.0), (0.9, -1.0)):
-        with pytest.raises(InputError, match="start < eta"):
+    for eta, start, told in ((0.5, 0.6, "start < eta"), (1.0, 0.0, "eta=1.0 was"), (0.9, -1.0, "start=-1.0 was")):
+        with pytest.raises(InputError, match=told):
             tat_slope(dl.MLP(width=1, depth=10), eta=eta, start=start)
 
 

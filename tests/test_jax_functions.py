@@ -139,8 +139,8 @@ def test_whole_numbers_become_floats_and_complex_ones_are_refused():
     ("made", "told"),
     [
         (lambda: shaped("tan", 2.0), "the function 'tan' is not known; use tanh, sin"),
-        (lambda: shaped("tanh", -1.0), "the scale -1.0 was given; give a positive number"),
-        (lambda: shaped("tanh", float("nan")), "the scale nan was given"),
+        (lambda: shaped("tanh", -1.0), "^scale=-1.0 was given; give a finite number above 0"),
+        (lambda: shaped("tanh", float("nan")), "^scale=nan was given"),
         (lambda: shaped(partial(jax.nn.leaky_relu, negative_slope=0.1), 2.0), "is not smooth at 0"),
         (lambda: shaped(jnp.cos, 2.0), "cos has derivative 0 at 0"),
         (lambda: transformed("tan"), "the function 'tan' is not known"),

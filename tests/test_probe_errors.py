@@ -109,7 +109,7 @@ OPTIONS = {
     "repeats": (0, "0 repeats were asked for"),
     "seed": (-1, "the seed -1 was given"),
     "per": ("head", "per='head' was given; it must be 'input' or 'token'"),
-    "most": (0, "most=0 was given; it must be a whole number of inputs from 1 to 512"),
+    "most": (0, "most=0 was given; give a whole number from 1 to 512"),
     "modules": (["0", "fc1"], "the model has no module 'fc1'; it has 0, 1, 2"),
     "initialize": (lambda model: None, "initialize= draws the weights of a model's copies, and a factory was given"),
 }

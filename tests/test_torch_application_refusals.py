@@ -139,7 +139,7 @@ def test_models_made_in_inference_mode_are_not_shaped_either():
 def test_arguments_are_checked():
     assert "a function was given" in refused_as_input(lambda: apply_(mlp, as_mlp()))
     assert refused_as_input(lambda: apply_(None, as_mlp())).startswith("None was given; give a torch.nn.Module")
-    assert refusal(lambda: shape_(mlp(), 3), SpecError).startswith("an int was given as target")
+    assert refusal(lambda: shape_(mlp(), 3), SpecError).startswith("an int was given for a target")
     assert "seed" in refused_as_input(lambda: apply_(mlp(), as_mlp(), seed=-1))
     assert "a str was given" in refusal(lambda: apply_(mlp(), "mlp"), SpecError)
     zero = torch.zeros(2, 6)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from deeplim.checks import check_count, check_flag
 from deeplim.diagnosis.depths import BranchExponent as BranchExponent
 from deeplim.diagnosis.depths import branch_exponent as branch_exponent
 from deeplim.diagnosis.diagnosis import Diagnosis as Diagnosis
@@ -16,6 +17,8 @@ from deeplim.diagnosis.thresholds import Thresholds as Thresholds
 from deeplim.diagnosis.thresholds import check_thresholds
 from deeplim.diagnosis.widths import CoordinateCheck as CoordinateCheck
 from deeplim.diagnosis.widths import coordinate_check as coordinate_check
+from deeplim.inputs import MOST_INPUTS
+from deeplim.probe.record import checked_options
 
 _DEFAULTS = Thresholds()
 
@@ -44,7 +47,11 @@ def diagnose(
     that are missing or that the subject does not take, and whatever it raises, forward or backward.
     """
     check_thresholds(thresholds)
-    probing = Probing(repeats, networks, seed, per, initialize, modules, gradients)
+    options = checked_options(repeats, seed, per, MOST_INPUTS, modules, initialize)
+    chosen = {name: options[name] for name in ("repeats", "seed", "per", "initialize", "modules")}
+    probing = Probing(
+        networks=check_count("networks", networks), gradients=check_flag("gradients", gradients), **chosen
+    )
     name, reading, evidence = evidence_of(subject, inputs, thresholds, probing)
     return Diagnosis(name, judge(evidence), rows_of(evidence), reading, evidence)
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from deeplim.architecture import MLP, ResNet
-from deeplim.checks import brief, check_count, check_kind, check_list, check_seed
+from deeplim.checks import brief, check_callable, check_count, check_kind, check_list, check_seed
 from deeplim.diagnosis.evidence import streams
 from deeplim.diagnosis.powers import Power, check_sizes, fit_power
 from deeplim.errors import InputError
+from deeplim.probe.array_inputs import held_batches
 from deeplim.probe.factories import build, seeded, user_code
 from deeplim.probe.world import undisturbed
 from deeplim.specs import counted
@@ -77,10 +78,13 @@ def branch_exponent(
     the sums themselves, under the names that ``deeplim.probe.observable`` gives those in code. Branches that are zero
     at initialization have no exponent. InputError where no stream is found or a block adds nothing.
     """
+    check_callable("factory_of_depth", factory_of_depth, "give a function of a depth that returns a model")
+    check_callable("stream", stream, "give a function of a model that names modules", optional=True)
     sizes, repeats, seed = check_sizes("depths", depths), check_count("repeats", repeats), check_seed(seed)
     if repeats < 2:
         raise InputError(f"repeats={repeats} was given; an interval over initializations takes two or more.")
     with undisturbed(factory_of_depth, inputs, stream):
+        inputs = held_batches(inputs)
         found = [_added(partial(factory_of_depth, depth), inputs, depth, repeats, seed, stream) for depth in sizes]
     logs, places = zip(*found, strict=True)
     scales = tuple(float(np.exp(values.mean())) for values in logs)

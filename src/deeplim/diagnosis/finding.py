@@ -1,10 +1,12 @@
 """Findings: what is wrong with a network at initialization, and what to do about it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from deeplim.checks import brief, check_kind, check_real, check_word
 from deeplim.diagnosis.words import spoken
+from deeplim.errors import InputError
 
 Severity = Literal["unhealthy", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("unhealthy", "warning", "note")
@@ -35,8 +37,21 @@ class Finding:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Finding":
-        """Return the finding that ``to_dict`` wrote."""
-        return cls(**found)
+        """Return the finding that ``to_dict`` wrote; InputError for anything else."""
+        known = [each.name for each in fields(cls)]
+        cure = "give what Finding.to_dict returns"
+        unknown = [name for name in check_kind("a finding", found, Mapping, cure) if name not in known]
+        missing = [name for name in ("name", "severity", "measured", "remedy") if name not in found]
+        if unknown or missing:
+            what = f"{brief(unknown[0])} is no part of a finding" if unknown else f"{missing[0]} is missing"
+            raise InputError(f"{what}; {cure}.")
+        check_word("severity", found["severity"], SEVERITIES)
+        for name in ("name", "measured", "remedy"):
+            check_kind(name, found[name], str, "give text")
+        for name in ("predicted", "where"):
+            check_kind(name, found.get(name), (str, type(None)), "give text, or None")
+        numbers = check_kind("numbers", found.get("numbers", {}), Mapping, "give numbers by their names")
+        return cls(**{**found, "numbers": {str(word): check_real(str(word), value) for word, value in numbers.items()}})
 
     def __str__(self) -> str:
         place = f" at {spoken(self.where)}" if self.where else ""

@@ -2,14 +2,11 @@
 
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deeplim.checks import check_count
 from deeplim.diagnosis.evidence import INPUT, Evidence
 from deeplim.diagnosis.subjects import Probing, layer_names
 from deeplim.diagnosis.thresholds import Thresholds
@@ -22,29 +19,14 @@ from deeplim.paths import Paths
 if TYPE_CHECKING:
     from deeplim.probe.reading import LayerWeights, Reading
 
-MOST_BATCHES = 64
-"""Batches of an iterator that are kept: as many as there are inputs in a probe."""
-
 
 def of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) -> tuple[str, str | None, Evidence]:
     """Return a name for the model, what was read of it in words, and the evidence."""
+    from deeplim.probe.array_inputs import held_batches
     from deeplim.probe.world import undisturbed
 
-    check_count("networks", probing.networks)
     with undisturbed(model, inputs, probing.initialize, probing.modules):
-        return _of_model(model, _held(inputs), thresholds, probing)
-
-
-def _held(inputs: Any) -> Any:
-    """The inputs, of an iterator the first batches: they are gone through more than once."""
-    from deeplim.probe.factories import user_code
-
-    if not isinstance(inputs, Iterator):
-        return inputs
-    with user_code(
-        lambda reason: f"the batches of inputs could not be read ({reason}); give arrays, or a list of them."
-    ):
-        return list(islice(inputs, MOST_BATCHES))
+        return _of_model(model, held_batches(inputs), thresholds, probing)
 
 
 def _of_model(model: Any, inputs: Any, thresholds: Thresholds, probing: Probing) -> tuple[str, str | None, Evidence]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtrit
 
+from deeplim.checks import MOST_SAMPLES, brief, check_list, check_whole
 from deeplim.diagnosis.estimates import LEVEL
 from deeplim.errors import InputError
 
@@ -54,9 +56,11 @@ def fit_power(sizes: Sequence[int], logs: Sequence[Float[np.ndarray, " sample"]]
     return Power(slope, error, slope - reach, slope + reach)
 
 
-def check_sizes(what: str, sizes: Sequence[int]) -> list[int]:
+def check_sizes(what: str, sizes: Any) -> list[int]:
     """Return the sizes in increasing order; InputError unless there are two different ones, whole and above 0."""
-    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0 for size in sizes)
-    if not whole or len(set(sizes)) < 2:
-        raise InputError(f"the {what} {list(sizes)} were given; give two or more different whole numbers above 0.")
-    return sorted({int(size) for size in sizes})
+    cure = "give two or more different whole numbers above 0"
+    given = check_list(what, sizes, cure)
+    found = {check_whole(f"a size in {what}", size, 1, MOST_SAMPLES) for size in given}
+    if len(found) < 2:
+        raise InputError(f"{what}={brief(given)} was given; {cure}.")
+    return sorted(found)

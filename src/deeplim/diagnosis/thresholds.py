@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from math import isfinite
 from typing import Any
 
+from deeplim.checks import brief, check_kind, check_list, check_real
 from deeplim.errors import InputError
-from deeplim.specs import brief
 
 _ORDERED = (
     ("nearly_aligned_gap", "aligned_gap"),
@@ -75,11 +74,9 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-                raise InputError(f"the threshold {each.name} = {value} was given; give a finite number above 0.")
-            if each.name in _FRACTIONS and value > 1:
-                raise InputError(f"the threshold {each.name} = {value:g} was given; it is a share, at most 1.")
+            most = 1.0 if each.name in _FRACTIONS else None
+            value = check_real(f"the threshold {each.name}", getattr(self, each.name), above=0, most=most)
+            object.__setattr__(self, each.name, value)
         for larger, smaller in _ORDERED:
             if getattr(self, larger) < getattr(self, smaller):
                 raise InputError(
@@ -91,14 +88,16 @@ class Thresholds:
         """Return the thresholds with some replaced, each written name=value; InputError when one cannot be read."""
         known = {each.name for each in fields(self)}
         changes: dict[str, float] = {}
-        for word in words:
+        cure = "write each as name=value, as aligned_gap=0.001"
+        for word in check_list("words", words, cure):
+            check_kind("a threshold", word, str, cure)
             name, _, value = word.partition("=")
             try:
                 changes[name.strip()] = float(value)
             except ValueError:
-                raise InputError(f"the threshold {word!r} was given; write name=value, as aligned_gap=0.001.") from None
+                raise InputError(f"the threshold {brief(word)} was given; {cure}.") from None
             if name.strip() not in known:
-                raise InputError(f"there is no threshold {name.strip()!r}; there are {', '.join(sorted(known))}.")
+                raise InputError(f"there is no threshold {brief(name.strip())}; there are {', '.join(sorted(known))}.")
         return replace(self, **changes)
 
 

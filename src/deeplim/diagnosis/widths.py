@@ -8,16 +8,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deeplim.checks import check_count, check_seed
+from deeplim.checks import MOST_SAMPLES, brief, check_callable, check_count, check_seed, check_whole
 from deeplim.diagnosis.powers import Power, check_sizes, fit_power
 from deeplim.diagnosis.thresholds import Thresholds, check_thresholds
 from deeplim.errors import InputError
 from deeplim.modules import joined_modules
 from deeplim.paths import Paths
+from deeplim.probe.array_inputs import held_batches
 from deeplim.probe.factories import build, seeded, user_code
 from deeplim.probe.record import record
 from deeplim.probe.world import undisturbed
-from deeplim.specs import brief, counted
+from deeplim.specs import counted
 from deeplim.tables import text_table
 
 Verdict = Literal["O(1) in width", "grows with width", "shrinks with width", "undecided"]
@@ -98,13 +99,14 @@ def coordinate_check(
     ``thresholds.slope`` in size, "undecided" when it leaves that open. InputError for sizes that are no widths,
     and with what a step raises.
     """
+    check_callable("factory_of_width", factory_of_width, "give a function of a width that returns a model")
     sizes, repeats, seed = check_sizes("widths", widths), check_count("repeats", repeats), check_seed(seed)
     if repeats < 2:
         raise InputError(f"repeats={repeats} was given; a band over initializations takes two or more.")
-    _check_training(step, steps)
+    steps = _checked_steps(step, steps)
     check_thresholds(thresholds)
     with undisturbed(factory_of_width, inputs, step, modules):
-        recorded = []
+        inputs, recorded = held_batches(inputs), []
         for width in sizes:
             train = None if step is None else partial(_train, step, width)
             recorded.append(_record(partial(factory_of_width, width), inputs, repeats, seed, train, steps, modules))
@@ -118,15 +120,13 @@ def coordinate_check(
     return CoordinateCheck(tuple(found), repeats, steps)
 
 
-def _check_training(step: Any, steps: Any) -> None:
-    if not (step is None or callable(step)):
-        raise InputError(
-            f"step={brief(step)} was given; give a function that trains the model it is given by one step."
-        )
-    whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool) and steps >= 0
-    if not whole or (step is None) != (steps == 0):
+def _checked_steps(step: Any, steps: Any) -> int:
+    check_callable("step", step, "give a function that trains the model it is given by one step", optional=True)
+    found = check_whole("steps", steps, 0, MOST_SAMPLES)
+    if (step is None) != (found == 0):
         given = f"steps={brief(steps)} was given with{'out' * (step is None)} a step"
         raise InputError(f"{given}; give both step= and steps=, a whole number.")
+    return found
 
 
 def _train(step: Callable[[Any], object], width: int, model: Any) -> None:

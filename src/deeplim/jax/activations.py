@@ -4,9 +4,8 @@ Slopes, differences and scales are applied in at least float32 and the result is
 slope of 1 - 1/sqrt(width) would be rounded to three digits, and phi(x) - phi(0) would cancel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
-from math import isfinite
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,8 @@ from deeplim import functions
 from deeplim.activations import Shaped, Smooth, Transformed
 from deeplim.architecture import MLP, ResNet
 from deeplim.errors import SpecError
-from deeplim.jax.precision import widened
+from deeplim.jax.precision import beside, check_constant, widened
+from deeplim.loading import check_elementwise
 from deeplim.smoothness import Normalisation, normalisation
 from deeplim.specs import brief
 
@@ -38,10 +38,14 @@ NAMED: dict[str, Function] = {
 def shaped_relu(x: ArrayLike, s_plus: ArrayLike, s_minus: ArrayLike) -> Array:
     """Return s_+ max(x, 0) + s_- min(x, 0), elementwise, in the type of x; the derivative at 0 is s_-.
 
-    ``dl.ShapedReLU(...).slopes(width, depth)`` gives the slopes (Li, Nica & Roy 2022).
+    ``dl.ShapedReLU(...).slopes(width, depth)`` gives the slopes (Li, Nica & Roy 2022). InputError for an x that is no
+    real numbers, SpecError for slopes that are not finite.
     """
+    check_constant("s_plus", s_plus)
+    check_constant("s_minus", s_minus)
     wide, own = widened(x)
-    return (jnp.where(wide > 0, jnp.asarray(s_plus, wide.dtype), jnp.asarray(s_minus, wide.dtype)) * wide).astype(own)
+    plus, minus = beside("s_plus", s_plus, wide), beside("s_minus", s_minus, wide)
+    return (jnp.where(wide > 0, plus, minus) * wide).astype(own)
 
 
 def shaped(function: str | Function, scale: ArrayLike) -> Function:
@@ -53,12 +57,11 @@ def shaped(function: str | Function, scale: ArrayLike) -> Function:
     or has no slope there, and for a scale that is not positive.
     """
     phi, normal = _found(function)
-    if isinstance(scale, int | float | np.number) and not (isfinite(scale) and scale > 0):
-        raise SpecError(f"the scale {scale} was given; give a positive number, such as a sqrt(width).")
+    check_constant("scale", scale, positive=True)
 
     def phi_s(x: ArrayLike) -> Array:
         wide, own = widened(x)
-        s = jnp.asarray(scale, wide.dtype)
+        s = beside("scale", scale, wide)
         return (s * _normalised(phi, normal, wide / s)).astype(own)
 
     return phi_s
@@ -76,14 +79,21 @@ def transformed(
 
     The form of Deep Kernel Shaping (Martens et al. 2021) and of Tailored Activation Transformations (Zhang, Botev &
     Martens 2022), whose conditions give the four numbers. ``function`` is as for ``shaped``, but need not be smooth;
-    SpecError for an unknown word.
+    SpecError for an unknown word, and for numbers that are not finite.
     """
     phi = _callable(function)
+    constants = {
+        "input_scale": input_scale,
+        "input_shift": input_shift,
+        "output_scale": output_scale,
+        "output_shift": output_shift,
+    }
+    for what, constant in constants.items():
+        check_constant(what, constant)
 
     def phi_hat(x: ArrayLike) -> Array:
         wide, own = widened(x)
-        constants = (input_scale, input_shift, output_scale, output_shift)
-        scale, shift, size, offset = (jnp.asarray(constant, wide.dtype) for constant in constants)
+        scale, shift, size, offset = (beside(what, constant, wide) for what, constant in constants.items())
         return (size * (phi(scale * wide + shift) + offset)).astype(own)
 
     return phi_hat
@@ -119,7 +129,7 @@ def activation(network: MLP | ResNet) -> Function:
 def _callable(function: str | Function) -> Function:
     if callable(function):
         return function
-    if function not in NAMED:
+    if not isinstance(function, str) or function not in NAMED:
         raise SpecError(f"the function {brief(function)} is not known; use {', '.join(NAMED)}, or a JAX function.")
     return NAMED[function]
 
@@ -128,7 +138,9 @@ def _found(function: str | Function) -> tuple[Function, Normalisation]:
     """The JAX function, and what normalises it at 0, computed in double precision."""
     phi = _callable(function)
     if not isinstance(function, str):
-        return phi, normalisation(_in_double(function))
+        twin = (_in_double if isinstance(function, Hashable) else _in_double.__wrapped__)(function)
+        check_elementwise(twin.__name__, twin)
+        return phi, normalisation(twin)
     return phi, normalisation(getattr(functions, function))
 
 
@@ -140,7 +152,7 @@ def _in_double(function: Function) -> Callable[[np.ndarray], np.ndarray]:
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
             return np.asarray(function(jnp.asarray(x)))
 
-    phi.__name__ = getattr(function, "__name__", type(function).__name__)
+    phi.__name__ = str(getattr(function, "__name__", type(function).__name__))
     return phi
 
 

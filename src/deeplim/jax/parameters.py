@@ -1,17 +1,19 @@
 """The weights and biases of a JAX model, drawn again at the scale of a network whose signals are understood."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from deeplim.architecture import MLP, ResNet
 from deeplim.errors import InputError
-from deeplim.specs import brief
+from deeplim.probe.factories import user_code
+from deeplim.specs import brief, kind_of
 
 _LAYOUT = "Flax's layout is wanted: leaves named 'kernel' of shape (..., fan-in, fan-out) and 'bias' beside them"
 _WRAPPERS = ("value", "raw_value")
@@ -45,26 +47,26 @@ def initialize(
     ``only`` is asked with a kernel's name, such as "params/Dense_0/kernel", and leaves it and its bias alone by
     answering False: for a first kernel or a head that is scaled otherwise.
 
-    InputError when ``key`` is no key, when there is no kernel to draw, or one whose fan-in its shape and its bias do
-    not tell.
+    InputError when ``key`` is no key, when there is no kernel to draw, or one that is no floating numbers or whose
+    fan-in its shape and its bias do not tell, and for what ``only`` raises.
     """
     gain, bias_variance = _variances(network)
     _check_drawing(key, only)
+    if isinstance(parameters, Iterator):
+        raise InputError(f"{kind_of(parameters)} was given for the parameters, which ends; {_LAYOUT}.")
     leaves, structure = jax.tree_util.tree_flatten_with_path(parameters)
     places = [_place(path) for path, _ in leaves]
-    shapes = {place: jnp.shape(leaf) for place, (_, leaf) in zip(places, leaves, strict=True)}
+    shapes = {place: np.shape(leaf) for place, (_, leaf) in zip(places, leaves, strict=True)}
     drawn: list[Drawn] = []
     made = []
     for index, (place, (_, leaf)) in enumerate(zip(places, leaves, strict=True)):
         kernel = (*place[:-1], "kernel")
-        chosen = (
-            place[-1:] in (("kernel",), ("bias",)) and kernel in shapes and (only is None or only("/".join(kernel)))
-        )
-        if not chosen:
+        if not (place[-1:] in (("kernel",), ("bias",)) and kernel in shapes and _chosen(only, "/".join(kernel))):
             made.append(leaf)
             continue
         fan_in = _fan_in(place[:-1], shapes) if place == kernel else None
         variance = bias_variance if fan_in is None else gain / fan_in
+        _check_floating("/".join(place), leaf)
         drawn.append(Drawn("/".join(place), shapes[place], variance, fan_in))
         made.append(_gaussian(jax.random.fold_in(key, index), leaf, variance))
     if not any(one.fan_in for one in drawn):
@@ -85,12 +87,26 @@ def _variances(network: Any) -> tuple[float, float]:
 def _check_drawing(key: Any, only: Any) -> None:
     try:
         jax.random.fold_in(key, 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"key={brief(key)} was given; give one JAX random key, such as jax.random.key(0).") from None
     if not (only is None or callable(only)):
         raise InputError(
             f"only={brief(only)} was given; give a function of a kernel's name that says whether to draw it."
         )
+
+
+def _chosen(only: Callable[[str], bool] | None, kernel: str) -> bool:
+    if only is None:
+        return True
+    with user_code(lambda reason: f"only={brief(only)} failed for {kernel} ({reason}); give a function of a name."):
+        return bool(only(kernel))
+
+
+def _check_floating(name: str, leaf: Any) -> None:
+    kind = getattr(leaf, "dtype", None)
+    if kind is None or not jnp.issubdtype(kind, jnp.floating):
+        told = kind_of(leaf) if kind is None else f"an array of type {kind}"
+        raise InputError(f"the parameter {name} is {told}; give floating numbers, or leave it out through only=.")
 
 
 def _place(path: tuple[Any, ...]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Inputs to a JAX model or to a function: arrays, keyword or positional arguments, or batches of these."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ _KINDS = (
     "an array, lists of numbers, a dict of keyword arguments, a tuple of positional ones, or an iterable of batches of "
     "these"
 )
+
+MOST_BATCHES = 64
+"""Batches of an iterator that are kept: as many as there are inputs in a probe."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,14 @@ def numbers(value: Any, least: int = 1) -> Any:
         return np.array(value)
     except ValueError:
         raise InputError("the inputs are lists of unequal lengths; give as many numbers for each input.") from None
+
+
+def held_batches(inputs: Any) -> Any:
+    """Return inputs that can be gone through more than once: of an iterator, its first batches in a list."""
+    if not isinstance(inputs, Iterator):
+        return inputs
+    with user_code(lambda reason: f"the batches of inputs could not be read ({reason}); give {_KINDS}."):
+        return list(islice(inputs, MOST_BATCHES))
 
 
 def copied(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from deeplim.checks import kind_of
 from deeplim.errors import InputError
 from deeplim.probe.products import Multiply, in_memory, multiply_rows, room_for, sums_of_rows
 from deeplim.probe.products_kernel import across_block, add_excess, gaps_of
@@ -42,7 +43,10 @@ def norms_and_gaps(
     where one input is the other times a factor, to the rounding of that product. Norms neither overflow nor underflow.
     InputError for what is no array of real numbers with two axes.
     """
-    rows = np.asarray(x)
+    try:
+        rows = np.asarray(x)
+    except Exception:  # of lists of unequal lengths, and what makes no array of itself
+        raise InputError(f"{kind_of(x)} was given; give an array of real numbers, one input a row.") from None
     if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "biuf":
         raise InputError(
             f"an array of type {rows.dtype} and shape {rows.shape} was given; give real numbers, one input a row."

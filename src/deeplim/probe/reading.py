@@ -83,7 +83,7 @@ class Reading:
         self._check()
         try:
             rows = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{kind_of(x)} was given for inputs; give an array, one input a row.") from None
         rows = rows.reshape(len(rows), -1) if rows.ndim > 1 else rows
         n_in = self.weights[0].fan_in

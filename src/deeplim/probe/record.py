@@ -2,19 +2,27 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
-from deeplim.checks import check_count, check_seed
+from deeplim.checks import (
+    check_callable,
+    check_count,
+    check_kind,
+    check_list,
+    check_seed,
+    check_whole,
+    check_word,
+)
 from deeplim.errors import InputError
 from deeplim.inputs import MOST_INPUTS
 from deeplim.paths import Paths, listed
 from deeplim.probe.factories import build, seeded
 from deeplim.probe.world import undisturbed
-from deeplim.specs import brief, counted
+from deeplim.specs import counted
 
 Per = Literal["input", "token"]
 Modules = Sequence[str] | Callable[[str, Any], bool]
@@ -78,11 +86,12 @@ def record(
     output is not a row of numbers for each input are left out, and named in ``Paths.source``.
 
     Normalization layers use the statistics of the batch, as in training, and there is no dropout. The model is left as
-    it was, whatever it writes, and so are random numbers and settings; threads take turns. Gaps below ``log_gap_floor`` are announced by a RoundingWarning.
+    it was, whatever it writes, and so are random numbers and settings; threads take turns. Gaps below
+    ``log_gap_floor`` are announced by a RoundingWarning.
     InputError for inputs that the model does not take, parameters or inputs that are not finite, modules that do not
     run in every repeat, and whatever the model raises, but a KeyboardInterrupt.
     """
-    options = _checked(repeats, seed, per, most, modules, initialize)
+    options = checked_options(repeats, seed, per, most, modules, initialize)
     return _announced(_probed(model, inputs, options, backward=False))
 
 
@@ -105,7 +114,7 @@ def record_gradients(
     gradient, and is lost. Batch normalization mixes inputs: the gradient at input a is then that of the sum.
     No parameter's .grad is touched. InputError as in ``record``.
     """
-    options = _checked(repeats, seed, per, most, modules, initialize)
+    options = checked_options(repeats, seed, per, most, modules, initialize)
     return _probed(model, inputs, options, backward=True)
 
 
@@ -114,21 +123,27 @@ def _probed(model: Any, inputs: Any, options: dict[str, Any], *, backward: bool)
         return _engine(model).probe(model, inputs, backward=backward, **options)
 
 
-def _checked(repeats: int, seed: int, per: str, most: int, modules: Modules | None, initialize: Any) -> dict[str, Any]:
-    if per not in ("input", "token"):
-        raise InputError(f"per={brief(per)} was given; it must be 'input' or 'token'.")
-    if isinstance(most, bool) or not isinstance(most, int | np.integer) or not 1 <= most <= MOST_INPUTS:
-        raise InputError(f"most={brief(most)} was given; it must be a whole number of inputs from 1 to {MOST_INPUTS}.")
-    if not (modules is None or callable(modules) or isinstance(modules, Iterable)):
-        raise InputError(f"modules={brief(modules)} was given; give names, or a function of a name and a module.")
-    if not (initialize is None or callable(initialize)):
-        raise InputError(
-            f"initialize={brief(initialize)} was given; give a function that draws the weights of a model."
-        )
-    if isinstance(modules, Iterable) and not isinstance(modules, str) and not (modules := tuple(modules)):
+def checked_options(repeats: Any, seed: Any, per: Any, most: Any, modules: Any, initialize: Any) -> dict[str, Any]:
+    """Return the options of a probe; InputError for one of the wrong kind or out of range."""
+    cure = "give a function that draws the weights of a model"
+    return {
+        "repeats": check_count("repeats", repeats),
+        "seed": check_seed(seed),
+        "per": check_word("per", per, get_args(Per)),
+        "most": check_whole("most", most, 1, MOST_INPUTS),
+        "modules": _checked_modules(modules),
+        "initialize": check_callable("initialize", initialize, cure, optional=True),
+    }
+
+
+def _checked_modules(modules: Any) -> Any:
+    if modules is None or callable(modules) or isinstance(modules, str):
+        return modules
+    cure = "give names, or a function of a name and a module"
+    names = check_list("modules", modules, cure)
+    if not names:
         raise InputError("modules= names no module; give at least one, or leave it out for all.")
-    options = {"repeats": check_count("repeats", repeats), "seed": check_seed(seed), "per": per, "most": int(most)}
-    return options | {"modules": modules, "initialize": initialize}
+    return tuple(check_kind("a module's name", name, str, cure) for name in names)
 
 
 def _engine(model: Any) -> Engine:

@@ -1,15 +1,18 @@
 """Signals of any framework: activations of m inputs become log norms and log gaps, and layer by layer ``Paths``."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.checks import check_memory
+from deeplim.checks import brief, check_callable, check_count, check_kind, check_list, check_memory, check_real, kind_of
 from deeplim.errors import InputError
 from deeplim.modules import Modules
 from deeplim.paths import Paths, every
 from deeplim.probe.gaps import Measured, measure
 from deeplim.probe.products import Multiply, multiply_rows
 from deeplim.resolution import parallel
+from deeplim.specs import counted
 
 _LAYERS = 64
 """Layers for which there is room to begin with."""
@@ -23,8 +26,8 @@ class Signals:
     """
 
     def __init__(self, repeats: int, *, multiply: Multiply = multiply_rows) -> None:
-        self._repeats = repeats
-        self._multiply = multiply
+        self._repeats = check_count("repeats", repeats)
+        self._multiply = check_callable("multiply", multiply, "give a function that adds the products of rows")
         self._names: list[str] = []
         self._current: list[tuple[str, float, int]] = []
         # Numbers that are kept lie together: strewn among activations, they would keep freed memory from being reused.
@@ -44,7 +47,12 @@ class Signals:
         return not self._current
 
     def add(self, name: str, x: Float[np.ndarray, "sample input feature"], *, rounding: float = -np.inf) -> None:
-        """Take in the next layer; its second run is called name#2. rounding: log of the gap that rounding has made."""
+        """Take in the next layer; its second run is called name#2. rounding: log of the gap that rounding has made.
+
+        InputError for what is no array of real numbers with three axes, or not of the other layers' inputs.
+        """
+        check_kind("a layer's name", name, str, "give text")
+        check_layer(name, x, rounding)
         if self._current and x.shape[:2] != self._shape:
             raise InputError(f"layer {name} has {x.shape[:2]} samples and inputs where others have {self._shape}.")
         self._shape = x.shape[0], x.shape[1]
@@ -70,6 +78,11 @@ class Signals:
         """End a network; InputError when it has other layers than the first, or when paths would not fit in memory."""
         names = [layer[0] for layer in self._current]
         samples, inputs = self._shape
+        if not names or self._finished == self._repeats:
+            raise InputError(
+                f"a network of {counted(len(names), 'layer')} was finished after {self._finished} of {self._repeats}; "
+                "add layers first, and finish no more networks than there are."
+            )
         if self._finished == 0:
             check_memory(self._repeats * samples, len(names), inputs)
             self._names = names
@@ -93,7 +106,13 @@ class Signals:
 
         A layer at which an input is all zero, or not finite, is lost to that sample; the layers after it need not be.
         backward: whether the signal comes from the last layer; pairs are ``parallel`` from there on.
+        InputError before all networks are finished, and unless ``names`` has a name for each input.
         """
+        check_kind("the source", source, str, "give text that says where the networks come from")
+        found = check_list("names", names, "give a name for each input")
+        given = tuple(check_kind("an input's name", name, str, "give text") for name in found)
+        if self._finished < self._repeats:
+            raise InputError(f"{self._finished} of {self._repeats} networks are finished; finish the others first.")
         alive = every(np.isfinite(self._norms))
         order = slice(None, None, -1 if backward else 1)
         self._gaps[:, order][parallel(self._gaps[:, order], self._floors[order])] = -np.inf
@@ -104,7 +123,7 @@ class Signals:
             alive=alive,
             time=np.arange(len(self._names), dtype=float),
             clock="layer",
-            names=names,
+            names=given,
             source=source,
             modules=Modules(
                 layer_names=tuple(self._names),
@@ -114,6 +133,15 @@ class Signals:
                 absolute=self._units[1],
             ),
         )
+
+
+def check_layer(name: str, x: Any, rounding: Any) -> None:
+    """Raise InputError unless x is an array of real numbers, (sample, input, feature), and rounding a number."""
+    if not isinstance(x, np.ndarray) or x.ndim != 3 or x.dtype.kind not in "biuf" or not x.size:
+        told = f"an array of type {x.dtype} and shape {x.shape}" if isinstance(x, np.ndarray) else kind_of(x)
+        raise InputError(f"{told} was given for layer {brief(name)}; give real numbers, (sample, input, feature).")
+    if not (isinstance(rounding, float) and np.isneginf(rounding)):
+        check_real("rounding", rounding)
 
 
 def _other_layers(first: list[str], names: list[str], index: int) -> str:

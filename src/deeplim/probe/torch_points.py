@@ -30,8 +30,8 @@ def observable(model_or_factory: Any, *, inputs: Any = None) -> Any:
         with undisturbed(model_or_factory):
             model = copy_of(model_or_factory)
         return _with_points(model, inputs)
-    with undisturbed(model_or_factory):
-        next(models_of(model_or_factory, 0))  # refuses what is no factory
+    with undisturbed(model_or_factory, inputs):
+        _with_points(next(models_of(model_or_factory, 0)), inputs)  # refuses what is no factory, and such inputs
 
     def factory() -> nn.Module:
         return _with_points(build(model_or_factory), inputs)  # which draws random numbers, as it does by itself

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from deeplim.architecture import MLP, Network
-from deeplim.checks import check_count, check_seed
+from deeplim.checks import check_count, check_kind, check_seed
 from deeplim.ensemble import simulate
 from deeplim.errors import InputError, LimitError
 from deeplim.gaussian import slope_kernel_strength
@@ -21,11 +21,11 @@ from deeplim.limits.infinite_width import InfiniteWidth
 from deeplim.limits.laws import pair_density, shaped_relu_drift
 from deeplim.paths import Paths
 from deeplim.shaping.feasibility import least_width
+from deeplim.shaping.infinite_width import check_network
 from deeplim.shaping.search import Share, largest_inside
 from deeplim.shaping.shaping import Law, Shaping
 from deeplim.shaping.target import Target
 from deeplim.shaping.variation import AbstractVariation, variation
-from deeplim.specs import kind_of
 
 _FRESH, _FINE_SEED = 2**40, 2**41
 """What is added to the seed for networks that had no say, and for the many that move the root."""
@@ -44,7 +44,8 @@ def infinite_width(network: Network, target: Target, *, vary: str | None = None)
     There every network of a depth has one final correlation and one norm, and the quantile says nothing. None where not
     even the linear one keeps it. SpecError as for ``shape``.
     """
-    family = variation(_checked(network), vary)
+    family = variation(check_network(network), vary)
+    check_kind("a target", target, Target, "make one with deeplim.Target(...)")
     x = _at_infinite_width(family, target)
     return None if x is None else family.at(x)
 
@@ -63,12 +64,11 @@ def shape(
     InputError for what cannot be varied, counts below 100 and seeds out of range.
     """
     began = perf_counter()
-    if not isinstance(target, Target):
-        raise InputError(f"{kind_of(target)} was given for a target; make one with deeplim.Target(...).")
+    check_kind("a target", target, Target, "make one with deeplim.Target(...)")
     networks, seed = check_count("networks", networks), check_seed(seed)
     if networks < _FEWEST:
         raise InputError(f"{networks} networks were asked for, and a quantile takes {_FEWEST} at least; ask for more.")
-    family = variation(_checked(network), vary)
+    family = variation(check_network(network), vary)
     limit = _at_infinite_width(family, target)
     draws = _Draws(family, target, max(networks // _COARSE, _FEWEST), seed)
     x = largest_inside(draws.margin, _guess(family, target, limit), 0.01)
@@ -91,12 +91,6 @@ def shape(
         seed=seed,
         seconds=perf_counter() - began,
     )
-
-
-def _checked(network: Network) -> Network:
-    if not isinstance(network, Network):
-        raise InputError(f"{kind_of(network)} was given for a network; give a deeplim.MLP or deeplim.ResNet.")
-    return network
 
 
 def _settled(draws: "_Draws", x: float | None, networks: int) -> tuple[float, bool, Law]:

@@ -13,6 +13,7 @@ from deeplim.activations import NAMED_FUNCTIONS, Elementwise, Homogeneous, Trans
 from deeplim.architecture import Network, ResNet
 from deeplim.errors import SpecError
 from deeplim.loading import load_function
+from deeplim.shaping.infinite_width import check_network
 from deeplim.specs import number
 
 _TORCH = {name: f"torch.{name}({{}})" for name in ("tanh", "sin", "erf")}
@@ -146,7 +147,7 @@ def torch_code(network: Network) -> str:
 
     SpecError for a normalized network, one with biases, and a function that has no name here.
     """
-    residual = isinstance(network, ResNet)
+    residual = isinstance(check_network(network), ResNet)
     return _TORCH_HEAD.format(**_parts(network, _TORCH)) + (_TORCH_RESNET if residual else _TORCH_MLP)
 
 
@@ -155,7 +156,7 @@ def jax_code(network: Network) -> str:
 
     SpecError as for ``torch_code``.
     """
-    residual = isinstance(network, ResNet)
+    residual = isinstance(check_network(network), ResNet)
     layers, readout = ("DEPTH", ", 1.0") if residual else ("DEPTH - 1", "")
     head = _JAX_HEAD.format(**_parts(network, _JAX), layers=layers, readout=readout)
     return head + (_JAX_RESNET if residual else _JAX_MLP)

@@ -7,21 +7,28 @@ and Q'(1) = sum_k k a_k^2 + sum_k sqrt((k + 1)(k + 2)) a_k a_{k+2}. So no deriva
 """
 
 from math import log, pi, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deeplim.activations import Elementwise, Shaped, Transformed
-from deeplim.architecture import MLP, Network
+from deeplim.architecture import MLP, Network, ResNet
+from deeplim.checks import brief, check_callable, check_kind, check_real
 from deeplim.errors import InputError, LimitError, SpecError
 from deeplim.gaussian import nuhat
 from deeplim.hermite import expand
-from deeplim.loading import Function
+from deeplim.loading import Function, check_elementwise
 from deeplim.shaping.transformation import DKS, TAT, next_but_one, not_smooth, solve
+
+
+def check_network(network: Any) -> Any:
+    """Return a network; SpecError for what is none."""
+    return check_kind("a network", network, (MLP, ResNet), "give a deeplim.MLP or deeplim.ResNet", error=SpecError)
 
 
 def branch_share(network: Network) -> float:
     """Return branch^2 / (skip^2 + branch^2), a block's weight on C where 1 - it stays on the skip; 1 for an MLP."""
+    check_network(network)
     if isinstance(network, MLP):
         return 1.0
     kept, added = network.skip_scale**2, network.branch_scale**2
@@ -39,8 +46,10 @@ def tat_slope(network: Network, *, eta: float = 0.9, start: float = 0.0) -> floa
     """
     from scipy.optimize import brentq
 
-    if not -1 < start < eta < 1:
-        raise InputError(f"eta = {eta} and start = {start} were given; give numbers with -1 < start < eta < 1.")
+    check_network(network)
+    eta, start = check_real("eta", eta, above=-1, below=1), check_real("start", start, above=-1, below=1)
+    if not start < eta:
+        raise InputError(f"eta = {eta:g} and start = {start:g} were given; give numbers with -1 < start < eta < 1.")
     check_plain(network)
 
     def excess(kappa: float) -> float:
@@ -56,12 +65,14 @@ def tat_slope(network: Network, *, eta: float = 0.9, start: float = 0.0) -> floa
 
 def slope_of(kappa: float) -> float:
     """Return alpha in [0, 1] with kappa = (1 - alpha)^2 / (pi (1 + alpha^2)), for kappa from 0 to ReLU's 1/pi."""
+    kappa = check_real("kappa", kappa)
     rest = 1 - pi * kappa
     return max(rest, 0.0) / (1 + sqrt(max(pi * kappa * (1 + rest), 0.0)))
 
 
 def largest_correlation(network: Network, kappa: float, start: float) -> float:
     """Return the largest C_f(start) over subnetworks f: of the whole network, or of a branch alone."""
+    kappa, start = check_real("kappa", kappa), check_real("start", start, least=-1, most=1)
     share, gap = branch_share(network), 1 - start
     alone = gap - kappa * float(nuhat(gap))
     for _ in range(network.depth):
@@ -77,8 +88,8 @@ def tat(network: Network, *, tau: float = 0.3) -> Transformed:
     hold to 1e-12. Of several solutions it is the one whose input_shift is nearest 0, the positive one of two.
     InputError unless tau > 0, LimitError where there is no solution. Source: Zhang, Botev & Martens 2022.
     """
-    if not 0 < tau < np.inf:
-        raise InputError(f"tau = {tau} was given; give a finite number above 0.")
+    check_network(network)
+    tau = check_real("tau", tau, above=0)
     check_kept_norms(network)
     return solve(base_of(network), TAT, tau / max(network.depth * branch_share(network), 1.0))
 
@@ -92,14 +103,15 @@ def dks(network: Network, *, zeta: float = 1.5) -> Transformed:
     several solutions it is the one whose input_shift is nearest 0, the positive one of two. InputError unless zeta >
     1, LimitError where there is no solution. Source: Martens et al. 2021.
     """
-    if not 1 < zeta < np.inf:
-        raise InputError(f"zeta = {zeta} was given; give a finite number above 1.")
+    check_network(network)
+    zeta = check_real("zeta", zeta, above=1)
     check_kept_norms(network)
     return solve(base_of(network), DKS, min(np.expm1(log(zeta) / network.depth) / branch_share(network), zeta - 1))
 
 
 def base_of(network: Network) -> Elementwise:
     """Return the smooth function behind the network's activation, shaped or not; SpecError for one given by slopes."""
+    check_network(network)
     activation = network.activation
     if network.homogeneous or not isinstance(activation, Elementwise | Shaped | Transformed):
         raise SpecError(
@@ -143,6 +155,8 @@ class Conditions(NamedTuple):
 
 def conditions(function: Function) -> Conditions:
     """Return what TAT and DKS set of a smooth function, by its Hermite series; SpecError for one with kinks."""
+    check_callable("function", function, "give a function of arrays", error=SpecError)
+    check_elementwise(brief(function), function)
     [a], [converged] = expand(function, np.ones(1))
     if not converged:
         raise not_smooth("the function")

@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from deeplim.errors import SpecError
+from deeplim.checks import check_kind
+from deeplim.errors import InputError, SpecError
 from deeplim.inputs import Inputs, gram
 from deeplim.paths import Paths
 from deeplim.specs import Spec, number
@@ -44,8 +45,11 @@ class Target(Spec):
         """Return how far outside each sample is at the last recorded layer, from the first: 0 or below is inside.
 
         The larger of artanh(rho) - artanh(correlation), by the gap, and (|log(V_d / V_0)| - log(norm_within)) / 2 over
-        the inputs: continuous in all that the sample depends on, and at most 50.
+        the inputs: continuous in all that the sample depends on, and at most 50. InputError for paths of one input.
         """
+        check_kind("paths", paths, Paths, "give those of deeplim.simulate")
+        if paths.inputs < 2:
+            raise InputError("paths of 1 input were given; a target is about the correlation of two.")
         with np.errstate(all="ignore"):
             gap = np.exp(paths.log_gap[:, -1, 0])
             found = (np.log(2 - gap) - paths.log_gap[:, -1, 0]) / 2 - np.arctanh(self.correlation)

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from deeplim.activations import LeakyReLU, Shaped, Transformed
 from deeplim.architecture import MLP, Network, ResNet
+from deeplim.checks import check_word
 from deeplim.errors import SpecError
 from deeplim.shaping.infinite_width import base_of, branch_share, check_kept_norms
 from deeplim.shaping.transformation import TAT, solve
@@ -95,6 +96,8 @@ def variation(network: Network, vary: str | None = None) -> AbstractVariation:
 
     SpecError for a word that there is not, and where the network has nothing of the kind to vary.
     """
+    if vary is not None:
+        check_word("vary", vary, get_args(Vary), error=SpecError)
     smooth = not network.homogeneous
     if vary is None:
         vary = "slope" if not smooth else "curvature" if isinstance(network.activation, Transformed) else "scale"
@@ -110,11 +113,9 @@ def variation(network: Network, vary: str | None = None) -> AbstractVariation:
     if vary == "scale":
         base_of(network)
         return _Scale(network, "scale", "scale a")
-    if vary == "curvature":
-        base_of(network)
-        check_kept_norms(network)
-        return _Curvature(network, "curvature", "curvature C_f''(1)")
-    raise SpecError(f"vary = {vary!r} was given; choose one of {', '.join(get_args(Vary))}.")
+    base_of(network)
+    check_kept_norms(network)
+    return _Curvature(network, "curvature", "curvature C_f''(1)")
 
 
 def _check_skip(network: ResNet) -> None:

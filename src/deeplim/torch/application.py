@@ -10,15 +10,18 @@ from torch import Tensor, nn
 
 from deeplim.activations import gain
 from deeplim.architecture import MLP, Network, ResNet
-from deeplim.checks import check_seed
+from deeplim.checks import check_count, check_kind, check_seed
 from deeplim.errors import InputError, SpecError
+from deeplim.inputs import MOST_INPUTS
+from deeplim.probe.array_inputs import held_batches
 from deeplim.probe.chain_parts import Weights
 from deeplim.probe.torch_activations import described
+from deeplim.probe.torch_inputs import read_arguments
 from deeplim.probe.torch_steps import Step
 from deeplim.probe.world import alone
 from deeplim.shaping.design import shape
+from deeplim.shaping.infinite_width import check_network
 from deeplim.shaping.target import Target
-from deeplim.specs import kind_of
 from deeplim.torch.edits import Change, Edit, assignment, drawing, make_all, replacement
 from deeplim.torch.modules import ScaledLinear, ScaledResidual
 from deeplim.torch.sites import Site, activation_module, site_of
@@ -42,9 +45,11 @@ def shape_(
     model that. inputs, seed: as there. InputError, with the model exactly as it was, also when the target cannot be
     kept, with the probability that can be.
     """
-    if not isinstance(target, Target):
-        raise SpecError(f"{kind_of(target)} was given as target; give a deeplim.Target(correlation=...).")
+    check_kind("a target", target, Target, "give a deeplim.Target(correlation=...)", error=SpecError)
+    check_count("networks", networks)
+    seed = None if seed is None else check_seed(seed)
     with alone():
+        inputs = held_batches(inputs)
         shaping = shape(site_of(model, inputs).network, target, vary=vary, networks=networks, seed=seed or 0)
         if not shaping.feasible:
             least = "" if shaping.least_width is None else f"; the least width at this depth is {shaping.least_width}"
@@ -67,7 +72,10 @@ def apply_(model: nn.Module, network: Network, *, inputs: Any = None, seed: int 
     when its architecture is not a deeplim network's or another one's, where an activation or a scale stands in code,
     for frozen or quantized parameters, and for tied ones.
     """
+    check_network(network)
+    seed = None if seed is None else check_seed(seed)
     with alone():
+        inputs = held_batches(inputs)
         site = site_of(model, inputs)
         _check_form(site.network, network)
         replaced = _activation_edits(site, network)
@@ -80,8 +88,6 @@ def apply_(model: nn.Module, network: Network, *, inputs: Any = None, seed: int 
 
 
 def _check_form(present: Network, network: Network) -> None:
-    if not isinstance(network, MLP | ResNet):
-        raise SpecError(f"{kind_of(network)} was given to apply; give a deeplim MLP or ResNet.")
     for name in ("kind", "width", "depth", "normalization", "placement"):
         has, wants = getattr(present, name), getattr(network, name)
         if has != wants and not (name == "placement" and present.normalization == "none"):
@@ -171,7 +177,7 @@ def _scaled_linear(site: Site, step: Step, by: float) -> Edit:
 def _weight_edits(site: Site, network: Network, replaced: set[Step], inputs: Any, seed: int | None) -> Iterator[Edit]:
     """The draws of all weights and biases, in the order of the layers and then the heads."""
     generator = torch.Generator()
-    generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else check_seed(seed))
+    generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
     drawn: dict[str, str] = {}
     first = 1 / _mean_square(inputs, site.chain.first.step)
     layers = [(site.chain.first, first), *((weights, network.gain) for weights in site.chain.hidden)]
@@ -200,7 +206,9 @@ def _mean_square(inputs: Any, first: Step) -> float:
     """That of the entries of the inputs; 1 when none are given."""
     if inputs is None:
         return 1.0
-    square = float(torch.as_tensor(inputs).double().square().mean())
+    arrays = isinstance(inputs, np.ndarray | Tensor)
+    given = torch.as_tensor(inputs) if arrays else read_arguments(inputs, MOST_INPUTS).first
+    square = 0.0 if given is None else float(given.abs().double().square().mean())
     if not 0 < square < float("inf"):
         raise InputError(
             f"the inputs to {first.name} have mean square {square:g}; give finite inputs that are not all 0."

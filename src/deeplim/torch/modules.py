@@ -4,16 +4,18 @@ Their constants are attributes: a state dict neither gains nor loses a key when 
 precision (float16, bfloat16) the activations compute in float32 and round once.
 """
 
-from math import isfinite
-from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deeplim.checks import brief, check_flag, check_kind, check_real, check_whole
 from deeplim.errors import SpecError
-from deeplim.specs import brief
 from deeplim.torch.functions import Function, name_of, normalised, plain
+
+_MOST = 2**31 - 1
+"""Features that a layer may have: more are no layer's."""
 
 
 class ShapedReLU(nn.Module):
@@ -57,7 +59,7 @@ class ShapedActivation(nn.Module):
 
     def __init__(self, function: str | Function, scale: float, *, name: str | None = None) -> None:
         super().__init__()
-        self.function = name or name_of(function)
+        self.function = _named(name, function)
         self.scale = _finite("scale", scale, positive=True)
         self.normalised = normalised(function)
 
@@ -90,7 +92,7 @@ class TransformedActivation(nn.Module):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        self.function = name or name_of(function)
+        self.function = _named(name, function)
         self.plain = plain(function)
         self.input_scale = _finite("input_scale", input_scale)
         self.input_shift = _finite("input_shift", input_shift)
@@ -118,9 +120,7 @@ class ScaledResidual(nn.Module):
 
     def __init__(self, branch: nn.Module, scale: float, skip: float = 1.0) -> None:
         super().__init__()
-        if not isinstance(branch, nn.Module):
-            raise SpecError(f"the branch {brief(branch)} was given; a residual branch must be a torch.nn.Module.")
-        self.branch = branch
+        self.branch = check_kind("a residual branch", branch, nn.Module, "give a torch.nn.Module", error=SpecError)
         self.scale = _finite("scale", scale)
         self.skip = _finite("skip", skip)
 
@@ -151,12 +151,14 @@ class ScaledLinear(nn.Linear):
         *,
         scale: float,
     ) -> None:
-        super().__init__(in_features, out_features, bias, device, dtype)
+        sizes = (check_whole(name, size, 0, _MOST, error=SpecError) for name, size in _sizes(in_features, out_features))
+        super().__init__(*sizes, check_flag("bias", bias, error=SpecError), *_placed(device, dtype))
         self.scale = _finite("scale", scale)
 
     @classmethod
     def of(cls, linear: nn.Linear, scale: float) -> "ScaledLinear":
         """Return a layer that shares the parameters of ``linear``."""
+        check_kind("a linear layer", linear, nn.Linear, "give a torch.nn.Linear", error=SpecError)
         made = cls(linear.in_features, linear.out_features, linear.bias is not None, device="meta", scale=scale)
         made.weight, made.bias = linear.weight, linear.bias
         return made
@@ -171,7 +173,24 @@ class ScaledLinear(nn.Linear):
 
 
 def _finite(what: str, value: float, *, positive: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or (positive and value <= 0):
-        allowed = "a positive finite number" if positive else "a finite number"
-        raise SpecError(f"{what} = {brief(value)} was given; it must be {allowed}.")
-    return float(value)
+    return check_real(what, value, above=0 if positive else None, error=SpecError)
+
+
+def _named(name: str | None, function: Any) -> str:
+    """What to call a function."""
+    text = check_kind("a name", name, (str, type(None)), "give text, or None for the function's own", error=SpecError)
+    return text or name_of(function)
+
+
+def _sizes(in_features: Any, out_features: Any) -> tuple[tuple[str, Any], ...]:
+    return ("in_features", in_features), ("out_features", out_features)
+
+
+def _placed(device: Any, dtype: Any) -> tuple[torch.device | None, torch.dtype | None]:
+    """A device and a type; SpecError for what PyTorch takes for none, or where a layer has no such numbers."""
+    kinds = (torch.dtype, type(None))
+    check_kind("dtype", dtype, kinds, "give a type of PyTorch, as torch.float32", error=SpecError)
+    try:
+        return None if device is None else torch.device(device), dtype
+    except (RuntimeError, TypeError, ValueError):
+        raise SpecError(f"device={brief(device)} was given; give a device of PyTorch, as 'cpu' or 'cuda:0'.") from None
