@@ -1,6 +1,5 @@
 """Every argument of every public function on models and on shaping, of each wrong kind: refused in one sentence."""
 
-import datetime
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
+from kinds import (
+    ARRAYS,
+    CALLABLE,
+    COUNT,
+    KINDS,
+    LISTS,
+    NETWORK,
+    NONE,
+    NOTHING,
+    NUMBERS,
+    PATHS,
+    POSITIVE,
+    SEED,
+    TARGET,
+)
 from refusals import refusal
 from torch import nn
 
@@ -17,7 +30,7 @@ import deeplim.diagnosis
 import deeplim.jax
 import deeplim.probe
 import deeplim.torch
-from deeplim.diagnosis import Finding, Thresholds, branch_exponent, coordinate_check, thresholds
+from deeplim.diagnosis import Finding, Thresholds, branch_exponent, coordinate_check
 from deeplim.errors import DeeplimError
 from deeplim.probe import Signals, norms_and_gaps, observable, read_architecture, record, record_gradients
 from deeplim.shaping import design, export, infinite_width
@@ -32,16 +45,7 @@ from deeplim.torch import (
 )
 
 X = np.random.default_rng(0).standard_normal((4, 8))
-NETWORK = dl.MLP(width=16, depth=2)
 SMOOTH = NETWORK.model_copy(update={"activation": dl.Elementwise(function="tanh")})
-TARGET = dl.Target(correlation=0.9, quantile=0.5)
-
-
-class Unshown:
-    """What has no text."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("no text")
 
 
 def mlp() -> nn.Module:
@@ -52,68 +56,11 @@ def residual(depth: int) -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), *[ScaledResidual(nn.Linear(8, 8), depth**-0.5) for _ in range(depth)])
 
 
-KINDS: dict[str, Any] = {
-    "None": None,
-    "a whole number": 3,
-    "a negative number": -1,
-    "zero": 0,
-    "a huge number": 10**400,
-    "a number beyond text": -(10**5000),
-    "a float": 1.5,
-    "NaN": float("nan"),
-    "infinity": float("-inf"),
-    "True": True,
-    "text": "x",
-    "bytes": b"x",
-    "a list": [1],
-    "an empty list": [],
-    "lists in a list": [[1, [2]]],
-    "NaN in a list": [float("nan"), 1.0],
-    "words": ["a", "b"],
-    "a long list": list(range(1000)),
-    "a tuple": (1, 2),
-    "a dict": {"a": 1},
-    "a set": {1},
-    "an object": object(),
-    "an object without text": Unshown(),
-    "a type": int,
-    "a function": lambda: 3,
-    "a function of two": lambda one, two: 3,
-    "an array": np.ones(3),
-    "an array without axes": np.array(2.5),
-    "an array of objects": np.array([None, "x"], dtype=object),
-    "an array of dates": np.array(["2020-01-01"], dtype="M8[D]"),
-    "NumPy's number": np.int64(2),
-    "NumPy's NaN": np.float64("nan"),
-    "a complex number": 1j,
-    "a tensor": torch.ones(2),
-    "a JAX array": jnp.ones(2),
-    "a module": torch,
-    "a slice": slice(1),
-    "an exception": ValueError("x"),
-    "a date": datetime.date(2020, 1, 1),
-    "a network": NETWORK,
-    "a target": TARGET,
-    "paths": record(mlp, X, repeats=1),
-    "a generator": None,
-}
-"""Values of every kind; most are wrong wherever they are given."""
-NUMBERS = {"a whole number", "a negative number", "zero", "a float", "NumPy's number"}
-POSITIVE = {"a whole number", "a float", "NumPy's number"}
-COUNT = {"a whole number", "NumPy's number"}
-SEED = COUNT | {"zero"}
-NONE, NOTHING = {"None"}, set[str]()
-ARRAYS = {"an array without axes", "a JAX array", "a tensor", "an array"}
-CALLABLE = {"a type", "a function", "a function of two"}
-LISTS = {"a list", "an empty list", "NaN in a list", "a long list", "a tuple"}
-"""The kinds that are right in an argument."""
-
-PATHS = dl.simulate(NETWORK, dl.gram(correlation=0.3), networks=5, layers=[0, 2])
 READING = read_architecture(mlp, inputs=X)
 PARAMETERS = {"d": {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}}
 TEXT, FINDING = {"text"}, {"name": "a", "severity": "note", "measured": "m", "remedy": "r"}
 PROBE = {"inputs": NOTHING, "repeats": COUNT, "seed": SEED, "per": NOTHING, "modules": {"None", "a function of two"}}
-LENIENT = thresholds.Thresholds(aligned_gap=1e-9, nearly_aligned_gap=1e-9)
+LENIENT = Thresholds(aligned_gap=1e-9, nearly_aligned_gap=1e-9)
 
 
 def _signals(**options: Any) -> dl.Paths:
@@ -396,21 +343,8 @@ def test_a_wrong_kind_is_refused_in_one_sentence(name: str, argument: str):
             function(**right | {argument: KINDS[kind]})
 
 
-NOT_CALLED = {
-    "Anatomy",
-    "Change",
-    "CoordinateCheck",
-    "BranchExponent",
-    "Diagnosis",
-    "Drawn",
-    "Finding",
-    "Layer",
-    "LayerWeights",
-    "Reading",
-    "RoundingWarning",
-    "UnhealthyNetwork",
-}
-"""What functions return or raise, and nobody makes."""
+NOT_CALLED = {"Change", "Drawn", "LayerWeights", "Reading", "RoundingWarning"}
+"""What functions return or announce, and nobody makes."""
 
 
 @pytest.mark.parametrize("module", [deeplim.probe, deeplim.torch, deeplim.jax])

@@ -7,7 +7,7 @@ twice. (Buffers may be written by operations that do not say so, as the statisti
 """
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deeplim.probe.factories import user_code
+from deeplim.errors import InputError
+from deeplim.probe.factories import reason
 
 SMALL = 1 << 16
 """Bytes up to which a parameter is copied before it is in danger."""
@@ -36,18 +37,27 @@ def kept(modules: Iterable[nn.Module], *, weights: bool = True) -> Iterator[None
     with ExitStack() as restored:
         with torch.inference_mode(False), torch.no_grad():
             state = _State(modules, weights)
-        for put_back in state.parts:
-            restored.callback(_quietly, put_back)
+        restored.callback(_put_back_all, state.parts)
         if state.watched:
             restored.enter_context(_Writes(state.watched))
         yield
 
 
-def _quietly(put_back: Any) -> None:
-    failed = "the model could not be put back to what it was"
-    told = user_code(lambda reason: f"{failed} ({reason}); probe a copy, copy.deepcopy(model).")
-    with told, torch.inference_mode(False), torch.no_grad():
-        put_back()
+def _put_back_all(parts: list[Callable[[], object]]) -> None:
+    """Put every part back, also after one that cannot be, and after an interrupt; then raise what was raised."""
+    raised: list[BaseException] = []
+    with torch.inference_mode(False), torch.no_grad():
+        for put_back in parts:
+            try:
+                put_back()
+            except BaseException as error:
+                raised.append(error)
+    for one in raised:
+        if isinstance(one, KeyboardInterrupt):
+            raise one
+    if raised:
+        told = f"the model could not be put back to what it was ({reason(raised[0])})"
+        raise InputError(f"{told}; probe a copy, copy.deepcopy(model).") from raised[0]
 
 
 class _State:
@@ -55,7 +65,7 @@ class _State:
 
     def __init__(self, modules: Iterable[nn.Module], weights: bool) -> None:
         self._weights = weights
-        self.parts: list[Any] = []
+        self.parts: list[Callable[[], object]] = []
         self.watched: dict[int, list[_Tensor]] = {}
         self._seen: dict[int, Any] = {}
         self._gradients: set[int] = set()

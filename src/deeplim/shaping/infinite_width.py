@@ -22,8 +22,8 @@ from deeplim.shaping.transformation import DKS, TAT, next_but_one, not_smooth, s
 
 
 def check_network(network: Any) -> Any:
-    """Return a network; SpecError for what is none."""
-    return check_kind("a network", network, (MLP, ResNet), "give a deeplim.MLP or deeplim.ResNet", error=SpecError)
+    """Return a network; InputError for what is none."""
+    return check_kind("a network", network, (MLP, ResNet), "give a deeplim.MLP or deeplim.ResNet")
 
 
 def branch_share(network: Network) -> float:
