@@ -7,9 +7,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from portraits import portrait, world
 from torch import nn
 
@@ -336,3 +339,35 @@ def test_inputs_are_left_as_they_were():
     assert np.array_equal(rows, X.numpy())
     assert np.array_equal(given["0"], X.numpy())
     assert options == [1]
+
+
+class Counting(nnx.Module):
+    """A Flax model that writes into all that it has."""
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.layer, self.rngs, self.total = nnx.Linear(6, 6, rngs=rngs), rngs, nnx.Variable(jnp.zeros(()))
+        self.count, self.table, self.seen, self.parts = 0, np.ones(3), nnx.static([]), nnx.List([])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        self.count += 1
+        self.table += 1
+        self.total[...] += 1
+        self.seen.append(1)
+        self.parts.append(nnx.Variable(jnp.ones(())))
+        legacy.normal()
+        return self.layer(x) + jax.random.normal(self.rngs.params(), (6,))
+
+
+def test_flax_models_are_left_as_they_were():
+    model = Counting(rngs=nnx.Rngs(0))
+
+    def state() -> Any:
+        held = model.count, model.table.tolist(), model.seen[:], len(model.parts), float(model.total[...])
+        return held, int(model.rngs.params.count[...]), world()
+
+    before = state()
+    found = [dl.probe.record(model, X.numpy(), repeats=2) for _ in range(2)]
+    np.testing.assert_array_equal(found[0].log_norm, found[1].log_norm)
+    dl.probe.record_gradients(model, X.numpy(), repeats=2)
+    dl.diagnose(model, X.numpy(), repeats=2, networks=10)
+    assert state() == before

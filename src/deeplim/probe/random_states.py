@@ -2,14 +2,14 @@
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-Restore = Callable[[], object]
-"""Puts something back to where it was."""
+from deeplim.probe.contents import Restore
+
 _LEGACY: Any = np.random
 """NumPy's functions of the old kind share one object, whose bit generator can be replaced; models may use them."""
 

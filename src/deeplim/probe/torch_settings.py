@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.modules import module as hooked
 
-from deeplim.probe.random_states import Restore
+from deeplim.probe.contents import Restore
 
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _BACKENDS: tuple[tuple[Any, tuple[str, ...]], ...] = (

@@ -6,23 +6,21 @@ gradients: of these a copy is made before the first operation that writes into t
 twice. (Buffers may be written by operations that do not say so, as the statistics of a batch normalization are.)
 """
 
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deeplim.errors import InputError
+from deeplim.probe.contents import Restore, contents_of, put_back_dict
 from deeplim.probe.factories import reason
 
 SMALL = 1 << 16
 """Bytes up to which a parameter is copied before it is in danger."""
-_CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict, Counter)
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers by their size in bytes."""
 
@@ -43,7 +41,7 @@ def kept(modules: Iterable[nn.Module], *, weights: bool = True) -> Iterator[None
         yield
 
 
-def _put_back_all(parts: list[Callable[[], object]]) -> None:
+def _put_back_all(parts: list[Restore]) -> None:
     """Put every part back, also after one that cannot be, and after an interrupt; then raise what was raised."""
     raised: list[BaseException] = []
     with torch.inference_mode(False), torch.no_grad():
@@ -65,7 +63,7 @@ class _State:
 
     def __init__(self, modules: Iterable[nn.Module], weights: bool) -> None:
         self._weights = weights
-        self.parts: list[Callable[[], object]] = []
+        self.parts: list[Restore] = []
         self.watched: dict[int, list[_Tensor]] = {}
         self._seen: dict[int, Any] = {}
         self._gradients: set[int] = set()
@@ -75,25 +73,10 @@ class _State:
             self._hold(attributes.values())
 
     def _hold(self, values: Iterable[Any]) -> None:
-        waiting = list(values)
-        while waiting:
-            one = waiting.pop()
-            kind = type(one)
-            if id(one) in self._seen:
-                continue
-            if kind in _CONTAINERS or kind is tuple:
-                self._seen[id(one)] = one
-                inside = list(one.values()) if isinstance(one, dict) else list(one)
-                waiting += inside
-                if kind is not tuple:
-                    contents = dict(one) if isinstance(one, dict) else inside
-                    self.parts.append(partial(_put_back_container, one, contents))
-            elif isinstance(one, torch.Tensor):
-                self._seen[id(one)] = one
-                waiting += self._hold_tensor(one)
-            elif kind is np.ndarray and one.flags.writeable and one.dtype != object:
-                self._seen[id(one)] = one
-                self.parts.append(partial(np.copyto, one, one.copy()))
+        self.parts += contents_of(values, self._seen, self._hold_other)
+
+    def _hold_other(self, one: Any) -> list[Any]:
+        return self._hold_tensor(one) if isinstance(one, torch.Tensor) else []
 
     def _hold_tensor(self, tensor: torch.Tensor) -> list[Any]:
         """Hold a tensor; return its attributes and its gradient, which are to be held too."""
@@ -143,7 +126,7 @@ class _Tensor:
         if tensor._backward_hooks and dict(tensor._backward_hooks) != self.hooks:
             tensor._backward_hooks.clear()
             tensor._backward_hooks.update(self.hooks)
-        _put_back_attributes(vars(tensor), self.attributes)
+        put_back_dict(vars(tensor), self.attributes)
 
 
 class _Writes(TorchDispatchMode):
@@ -215,27 +198,4 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
 def _put_back_module(module: nn.Module, kind: type, held: dict[str, Any]) -> None:
     if type(module) is not kind:
         module.__class__ = kind
-    _put_back_attributes(vars(module), held)
-
-
-def _put_back_attributes(now: dict[str, Any], held: dict[str, Any]) -> None:
-    if not _same(now, held):
-        now.clear()
-        now.update(held)
-
-
-def _put_back_container(one: Any, held: Any) -> None:
-    if isinstance(one, dict):
-        _put_back_attributes(one, held)
-    elif isinstance(one, set):
-        if one != set(held):
-            one.clear()
-            one.update(held)
-    elif len(one) != len(held) or any(a is not b for a, b in zip(one, held, strict=True)):
-        one.clear()
-        one.extend(held)
-
-
-def _same(now: dict[Any, Any], held: dict[Any, Any]) -> bool:
-    """Whether two dictionaries have the same entries in the same order, each the very object."""
-    return list(now) == list(held) and all(now[name] is held[name] for name in held)
+    put_back_dict(vars(module), held)

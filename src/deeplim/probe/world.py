@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from deeplim.probe.random_states import Restore, generator_states, global_states
+from deeplim.probe.contents import Restore, contents_of
+from deeplim.probe.random_states import generator_states, global_states
 from deeplim.probe.reached import reached
 
 _lock = threading.RLock()
@@ -41,11 +42,11 @@ def undisturbed(*given: Any) -> Iterator[None]:
     """Run user code, in one thread at a time, and put back what it disturbs, also when it raises or is interrupted.
 
     Global random numbers of Python, NumPy and PyTorch, the generators of random numbers that ``given`` lead to, the
-    settings of NumPy, PyTorch and JAX, the filters of warnings, and PyTorch modules that ``given`` lead to.
+    settings of NumPy, PyTorch and JAX, the filters of warnings, and PyTorch and Flax models that ``given`` lead to.
     """
     with alone(), warnings.catch_warnings(), ExitStack() as restored:
         found = reached(*given)
-        for put_back in (*global_states(), *generator_states(found), *_settings()):
+        for put_back in (*global_states(), *generator_states(found), *_settings(), *_of_flax(found)):
             restored.callback(put_back)
         if sys.modules.get("torch") is not None:
             from torch import nn
@@ -54,6 +55,13 @@ def undisturbed(*given: Any) -> Iterator[None]:
 
             restored.enter_context(kept([one for one in found if isinstance(one, nn.Module)]))
         yield
+
+
+def _of_flax(objects: list[Any]) -> list[Restore]:
+    """What puts back containers and arrays that Flax models hold: all else they have is run in a copy."""
+    nnx: Any = sys.modules.get("flax.nnx")
+    models = [] if nnx is None else [one for one in objects if isinstance(one, nnx.Module)]
+    return contents_of((value for model in models for value in vars(model).values()), {})
 
 
 def _settings() -> Iterator[Restore]:
