@@ -1,13 +1,13 @@
 """deeplim: differential-equation scaling limits of deep neural networks at initialization."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
 __version__ = "0.1.0"
 
 # Every name loads its module on first use, so that `import deeplim` costs next to nothing.
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+_load, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["diagnosis", "limits", "mean_field", "observables", "probe", "rates", "routes", "spectra"],
     submod_attrs={
@@ -27,6 +27,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "summary": ["Summary"],
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from deeplim.memory import check_address_space
+
+        check_address_space()
+    return _load(name)
+
 
 if TYPE_CHECKING:
     from deeplim import diagnosis as diagnosis

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from deeplim.errors import DeeplimError, InputError
+from deeplim.memory import address_space_left
 
 MOST_SAMPLES = 1_000_000_000
 MOST_LISTED = 1_000_000
@@ -166,9 +167,12 @@ def check_memory(samples: int, layers: int, inputs: int) -> None:
     """Raise InputError when paths of this size would not fit in the machine's memory."""
     needed = memory_of_paths(samples, layers, inputs)
     held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    left, whose = address_space_left(), "machine has"
+    if left is not None and (held is None or left < held):
+        held, whose = left, "limit on the process's address space leaves"
     if held is not None and needed > 0.8 * held:
         raise InputError(
             f"{samples:,} samples of {inputs} inputs at {layers} layers take {needed / 2**30:.1f} GiB and the "
-            f"machine has {held / 2**30:.1f}; ask for fewer samples, layers or inputs, or for networks' summary alone: "
+            f"{whose} {held / 2**30:.1f}; ask for fewer samples, layers or inputs, or for networks' summary alone: "
             "dl.summarize, or simulate without --output."
         )

@@ -1,8 +1,13 @@
 """The errors deeplim raises on purpose: one sentence each, saying what came, what is allowed and the cure."""
 
+from deeplim.printable import printable_lines
+
 
 class DeeplimError(Exception):
-    """Base of every error that deeplim raises on purpose."""
+    """Base of every error that deeplim raises on purpose; names in its text are escaped where a terminal obeys them."""
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class SpecError(DeeplimError, ValueError):
@@ -19,3 +24,7 @@ class ClockError(DeeplimError, ValueError):
 
 class LimitError(DeeplimError, ValueError):
     """A limit asked to describe a network, or inputs, that it does not describe."""
+
+
+class MachineError(DeeplimError, RuntimeError):
+    """What the machine, or a limit set on the process, has no room for: memory, address space."""

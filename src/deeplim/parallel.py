@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from deeplim.errors import InputError
+from deeplim.memory import room_for_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,11 +29,12 @@ _OF_THREAD = threading.local()
 def in_threads(task: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> Iterator[Result]:
     """Yield the task's result for every item, in order, on ``threads`` threads (the machine's cores when None).
 
-    Within another such task one thread is the caller's own. A kernel that is not compiled yet is compiled once: Numba
-    holds a lock. When the caller is interrupted, or stops asking for results, the flag of its tasks is raised.
-    InputError when threads is not a whole number from 1 to 1024.
+    Within another such task one thread is the caller's own; they are fewer where a limit on address space has no room
+    for all. A kernel that is not compiled yet is compiled once: Numba holds a lock. When the caller is interrupted, or
+    stops asking for results, the flag of its tasks is raised. InputError when threads is not a whole number from 1 to
+    1024.
     """
-    workers = thread_count(threads)
+    workers = room_for_threads(thread_count(threads))
     if workers == 1 and threading.current_thread() is not threading.main_thread():
         yield from map(task, items)
         return
