@@ -2,11 +2,16 @@
 
 Numba's own cache notices a change of the file that a kernel is in, but not of those it calls, hands out file names from
 an index that two processes may read at once, and gives up where neither the package nor the home can be written.
+
+What is in these files is run. So they are in a folder that no other user can write in (``private_folder``), and each
+begins with a digest of its name and of all its bytes, checked before any of them is understood: one changed bit would
+be wrong numbers or a crash. A file that fails is removed, and the kernel compiled again.
 """
 
 import hashlib
 import os
 import pickle
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +26,7 @@ import numba
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from deeplim.files import write_whole
+from deeplim.private_folder import PrivateFolder, private_folder
 
 _PACKAGE = Path(__file__).parent.parent
 _COMPILED = (
@@ -40,6 +45,11 @@ _COMPILED = (
 )
 """Where the code that kernels are made of is."""
 _MOST_FILES = 200
+_MARK = b"deeplim kernel 1\n"
+"""What every kernel's file begins with; the digest of its name and content comes next."""
+_DIGEST_BYTES = 32
+_OWN_NAME = re.compile(r"[A-Za-z0-9_.]{1,150}-[0-9a-f]{64}\.kernel")
+"""What such a file is called. Nothing else is ever removed."""
 _PLAIN = (int, bool, str, float, type(None))
 
 
@@ -87,34 +97,65 @@ class KernelCache:
         """Return what was compiled for these types on this machine, or None."""
         context.refresh()
         try:
-            file = self._file(signature, context.codegen())
-            if file is None:
+            name, place = self._name(signature, context.codegen()), _place()
+            if name is None or place is None:
                 return None
-            found = CompileResult._rebuild(context, *pickle.loads(file.read_bytes()))
-            os.utime(file)
-        except Exception:  # no file, or one that cannot be read or understood
+            with private_folder(place) as folder:
+                content = _kept(folder, name)
+            return None if content is None else CompileResult._rebuild(context, *pickle.loads(content))
+        except Exception:  # no file, or one that this Numba cannot make a kernel of
             return None
-        return found
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep what was compiled."""
         try:
-            file = self._file(signature, result.codegen)
-            if file is None or result.lifted or result.library.has_dynamic_globals:
+            name, place = self._name(signature, result.codegen), _place()
+            if name is None or place is None or result.lifted or result.library.has_dynamic_globals:
                 return
             content = dumps(result._reduce())
-            write_whole(file, lambda opened: opened.write(content))
-            _remove_oldest(file.parent)
+            with private_folder(place) as folder:
+                folder.write(name, _sealed(name, content))
+                _remove_oldest(folder)
         except Exception:  # a full or read-only disk costs the next process a compilation, not this one its result
             return
 
-    def _file(self, signature: Any, codegen: Any) -> Path | None:
-        place, told = _place(), _told(self._function)
-        if not self._enabled or place is None or told is None:
+    def _name(self, signature: Any, codegen: Any) -> str | None:
+        """The name of the file for these types, or None where the kernel is not kept."""
+        told = _told(self._function)
+        if not self._enabled or told is None:
             return None
-        name = f"{self._function.__module__}.{self._function.__qualname__}"
         key = (told, str(signature), codegen.magic_tuple(), _versions(), _sources())
-        return place / f"{name.replace('<', '').replace('>', '')}-{hashlib.sha256(repr(key).encode()).hexdigest()}"
+        words = re.sub(r"[^A-Za-z0-9_.]", "", f"{self._function.__module__}.{self._function.__qualname__}")
+        return f"{words[-150:]}-{hashlib.sha256(repr(key).encode()).hexdigest()}.kernel"
+
+
+def _sealed(name: str, content: bytes) -> bytes:
+    """A file's content behind the digest that it is checked against."""
+    return _MARK + _digest(name, content) + content
+
+
+def _digest(name: str, content: bytes) -> bytes:
+    found = hashlib.sha256(name.encode() + b"\0")
+    found.update(content)
+    return found.digest()
+
+
+def _kept(folder: PrivateFolder, name: str) -> bytes | None:
+    """The content of a file whose digest is right, or None; any other file of this name is removed."""
+    try:
+        sealed = folder.read(name)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a link, or a file that others can write
+        sealed = b""
+    head = len(_MARK) + _DIGEST_BYTES
+    content = sealed[head:]
+    if sealed[:head] != _MARK + _digest(name, content):
+        folder.remove(name)
+        return None
+    with suppress(OSError):
+        folder.touch(name)
+    return content
 
 
 def _told(function: FunctionType) -> str | None:
@@ -152,12 +193,10 @@ def _files() -> frozenset[Path]:
 
 @lru_cache(maxsize=1)
 def _place() -> Path | None:
-    """The first folder that can be written: NUMBA_CACHE_DIR, the user's cache, a private folder for temporary files."""
+    """The first folder that is safe: in NUMBA_CACHE_DIR, the user's cache, a private one for temporary files."""
     for place in _candidates():
         try:
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # What is read from there is run: a folder of somebody else's will not do.
-            if place.stat().st_uid == _user() and os.access(place, os.W_OK | os.X_OK):
+            with private_folder(place):
                 return place
         except OSError:
             continue
@@ -166,7 +205,7 @@ def _place() -> Path | None:
 
 def _candidates() -> Iterator[Path]:
     if given := os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(given) / "deeplim"
+        yield Path(given).absolute() / "deeplim"
     from platformdirs import user_cache_path
 
     with suppress(RuntimeError):  # where there is no home
@@ -175,12 +214,14 @@ def _candidates() -> Iterator[Path]:
 
 
 def _user() -> int:
-    """The number of the user, which files' owners are compared with; 0 on systems without."""
+    """The number of the user; 0 on systems without."""
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
-def _remove_oldest(place: Path) -> None:
-    """Keep the kernels used last."""
-    files = sorted(place.iterdir(), key=lambda file: file.stat().st_mtime)
-    for file in files[:-_MOST_FILES]:
-        file.unlink(missing_ok=True)
+def _remove_oldest(folder: PrivateFolder) -> None:
+    """Keep the kernels used last, and every file that is not one of ours."""
+    ages = {name: age for name, age in folder.ages().items() if _OWN_NAME.fullmatch(name)}
+    for name in sorted(ages, key=lambda name: ages[name])[:-_MOST_FILES]:
+        with suppress(OSError):
+            if folder.read(name).startswith(_MARK):
+                folder.remove(name)
