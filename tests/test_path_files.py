@@ -1,11 +1,12 @@
 """Paths in files: they come back as they were, and one sentence for files that hold none."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_paths import random_paths, with_losses
+from made_paths import LAYERS, random_paths, with_losses
 from refusals import refused_as_input as refusal
 
 from deeplim.paths import Paths
@@ -50,10 +51,37 @@ def saved(path: Path, **changes: Any) -> Path:
         ({"deterministic": None}, "(it has no deterministic)"),
         ({"time": np.zeros(3)}, "are needed and"),
         ({"clock": "fortnight"}, "the clock 'fortnight' is not known"),
-        ({"width": "wide"}, "invalid literal"),
+        ({"width": "wide"}, "width is of type <U4 and must be of whole numbers"),
         ({"width": np.zeros(2)}, "does not hold saved paths ("),
         ({"colour": np.zeros(2)}, "does not hold saved paths ("),
         ({"names": np.array(["a", "b", None], dtype=object)}, "allow_pickle"),
+        ({"log_gap": random_paths().log_gap + 5}, "a correlation below -1"),
+        ({"log_gap": np.full((5, 4, 3), np.nan)}, "a log gap that is no number"),
+        ({"time": LAYERS[::-1].copy()}, "its times do not increase"),
+        ({"time": np.array([0, 3, np.nan, 200])}, "the times are 0, 3, nan, 200"),
+        ({"time": np.array([0, 3, 3, 200.0])}, "all different"),
+        ({"time": np.array([-1, 3, 7, 200.0])}, "finite numbers from 0 on"),
+        ({"time": np.array(list("abcd"))}, "time is of type <U1"),
+        ({"time": np.arange(4)}, "time is of type <i8"),
+        ({"width": np.array(-5)}, "width = -5 was given"),
+        ({"depth": np.array(0)}, "depth = 0 was given"),
+        ({"depth": np.array(1.5)}, "depth is of type <f8"),
+        ({"width": np.array(True)}, "width is of type |b1"),
+        ({"kind": np.array("nonsense")}, "the kind 'nonsense' is not known"),
+        ({"log_norm": random_paths().log_norm + 1j}, "log_norm is of type <c16"),
+        ({"log_norm": random_paths().log_norm.astype("M8[s]")}, "log_norm is of type <M8[s]"),
+        ({"log_norm": random_paths().log_norm.astype(">f8")}, "log_norm is of type >f8"),
+        ({"log_norm": random_paths().log_norm.astype(np.float16)}, "log_norm is of type <f2"),
+        ({"log_norm": random_paths().log_norm.astype(np.float32)}, "log_norm is of type <f4"),
+        ({"alive": np.ones((5, 4))}, "alive is of type <f8"),
+        ({"names": np.array([b"a", b"b", b"c"])}, "names is of type |S1"),
+        ({"names": np.frombuffer(b"\xff" * 12, dtype="<U1")}, "does not hold saved paths ("),
+        ({"clock": np.array(["layer"])}, "clock is of shape (1,)"),
+        ({"layer_names": np.array(list("abc"))}, "3 layer names were given for 4 layers"),
+        ({"layer_names": np.array(list("abcd")), "silent": np.zeros((5, 4), np.float32)}, "silent is of type <f4"),
+        ({"format": np.array(3), "sha256": np.array("")}, "update deeplim"),
+        ({"format": np.array(2)}, "a version without a digest"),
+        ({"format": np.array(2), "sha256": np.array("0" * 64)}, "changed since it was written"),
     ],
 )
 def test_archives_that_hold_no_paths(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -95,6 +123,21 @@ def test_a_file_with_a_changed_byte(at: int, tmp_path: Path) -> None:
     content[at] ^= 0xFF
     path.write_bytes(bytes(content))
     assert "does not hold saved paths (" in refusal(lambda: Paths.load(path))
+
+
+def test_a_number_is_no_file() -> None:
+    """Loading 1 closed standard output."""
+    for name in (1, 0, None, True, b"paths.npz"):
+        assert "give its name as text" in refusal(lambda: Paths.load(name))  # type: ignore[arg-type]  # noqa: B023
+        assert "give its name as text" in refusal(lambda: random_paths().save(name))  # type: ignore[arg-type]  # noqa: B023
+    os.fstat(1)
+
+
+def test_layers_in_another_order_are_saved_in_theirs(tmp_path: Path) -> None:
+    random_paths().at([200, 3]).save(tmp_path / "paths.npz")
+    read = Paths.load(tmp_path / "paths.npz")
+    assert read.time.tolist() == [3, 200]
+    np.testing.assert_array_equal(read.log_gap, random_paths().at([3, 200]).log_gap)
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:

@@ -1,18 +1,25 @@
 """Inputs to a network, reduced to what it sees of them at initialization: norms and correlation gaps."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from deeplim.array_files import read_array as read_npy
 from deeplim.errors import InputError
+from deeplim.files import check_name, opened
+from deeplim.memory import memory_left
 from deeplim.resolution import nearly_proportional, proportional, rounding_unit
 
 MOST_INPUTS = 512
+_CSV_MEMORY = 8
+"""Memory that a table of text takes while it is read, as lines and as numbers, over the size of its file."""
 _CLOSEST = 1e-9
 _ASYMMETRY, _NEGATIVE = 1e-6, 1e-10
 """How far correlations may be from symmetric (they are then averaged) and from positive semi-definite."""
@@ -175,27 +182,26 @@ def read_array(path: str | Path) -> np.ndarray:
         images = digits().images
         assert images is not None  # they are what it is made of
         return images
-    path = Path(path)
-    readers = {".npy": _read_npy, ".csv": _read_csv}
+    path = check_name(path)
+    readers: dict[str, Callable[[Path], np.ndarray]] = {".npy": read_npy, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
         raise InputError(f"the inputs {str(path)!r} are not a .npy or .csv file; give one, or 'digits'.")
     try:
         table = readers[path.suffix.lower()](path)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise InputError(
             f"the inputs in {path} could not be read ({_on_one_line(error)}); give a table, one input a row."
         ) from None
     return _numbers(table, f"the table in {path}")
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
 def _read_csv(path: Path) -> np.ndarray:
-    with path.open(encoding="utf-8-sig") as file:
-        lines = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
+    with opened(path) as file:
+        left, size = memory_left(), os.fstat(file.fileno()).st_size
+        if left is not None and _CSV_MEMORY * size > left:
+            raise ValueError(f"it has {size / 2**30:.1f} GiB of text, which takes more memory than is free")
+        text = TextIOWrapper(file, encoding="utf-8-sig")
+        lines = [line for line in text if line.strip() and not line.lstrip().startswith("#")]
     header = [cell.strip(' "\n') for cell in lines[0].split(",")] if lines else []
     if not any(_is_number(cell) for cell in header):
         if "" in header:

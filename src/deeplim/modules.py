@@ -7,7 +7,9 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplim.array_files import Entry
 from deeplim.errors import InputError
+from deeplim.specs import kind_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +18,8 @@ class Modules:
 
     layer_names: the modules' names, in execution order. log_gap_floor: the log gap below which the model's own rounding
     is all there is. features: how many numbers an input has there; silent, which share of them is zero for every
-    input, and absolute, their mean absolute value, both (sample, layer). InputError for sizes that do not fit.
+    input, and absolute, their mean absolute value, both (sample, layer). InputError for types and sizes that do
+    not fit.
     """
 
     layer_names: tuple[str, ...]
@@ -26,7 +29,13 @@ class Modules:
     absolute: Float[np.ndarray, "sample layer"] | None = None
 
     def check(self, samples: int, layers: int) -> None:
-        """Raise InputError unless there is an entry for each layer, and sample."""
+        """Raise InputError unless there is an entry for each layer, and sample, of the right type."""
+        for name, entry in ENTRIES.items():
+            array = getattr(self, name)
+            if name != "layer_names" and array is not None and not entry.holds(array):
+                raise InputError(f"{name} is {kind_of(array)}; give a NumPy array of {entry.words}.")
+        if not isinstance(self.layer_names, tuple) or not all(isinstance(name, str) for name in self.layer_names):
+            raise InputError(f"the layer names are {self.layer_names!r:.60}; give a tuple of texts.")
         by_layer = {"layer names": self.layer_names, "floors of gaps": self.log_gap_floor, "features": self.features}
         for what, given in by_layer.items():
             if given is not None and len(given) != layers:
@@ -57,6 +66,14 @@ class Modules:
         return cls(**found) if "layer_names" in found else None
 
 
+ENTRIES = {
+    "layer_names": Entry("U", 1),
+    "log_gap_floor": Entry("f", 1),
+    "features": Entry("i", 1),
+    "silent": Entry("f", 2),
+    "absolute": Entry("f", 2),
+}
+"""What a file holds of each field."""
 MADE_BY: dict[str, Callable[[np.ndarray], Any]] = {
     "layer_names": lambda array: tuple(str(word) for word in array),
     **{field.name: np.asarray for field in fields(Modules) if field.name != "layer_names"},

@@ -5,28 +5,28 @@ many numbers as the matrix has, and unlike the matrix it loses nothing when inpu
 keeps all its digits) or when norms explode or die.
 """
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from deeplim.array_files import Entry, read_archive, write_archive
 from deeplim.errors import ClockError, InputError
-from deeplim.files import write_whole
+from deeplim.files import check_name
 from deeplim.inputs import check_pair
-from deeplim.modules import MADE_BY, Modules
+from deeplim.modules import ENTRIES, Modules
+from deeplim.path_checks import check_numbers, check_times, check_types, every, is_whole, listed
 
 if TYPE_CHECKING:
     import xarray
 
 Clock = Literal["layer", "layer/width", "layer/depth"]
 Kind = Literal["networks", "limit"]
+__all__ = ["Clock", "Kind", "Paths", "check_layers", "default_layers", "every", "listed"]
 _SMALLEST = np.finfo(float).smallest_subnormal
-_SHORT = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,9 @@ class Paths:
     the inputs revives it) or exploded (its norm is too large for a float or, in a probed model, an entry is infinite or
     not a number: log_norm plus infinity). There log_gap is NaN, and every summary leaves the sample out and counts it.
     modules: those of a probed model that the layers are outputs of, and what else is known of them.
+
+    Numbers are of type float64. InputError for arrays of other types or of sizes that do not fit, times that are not
+    finite or stand twice, a living sample without finite norms or with a gap above 2, and widths or depths below 1.
     """
 
     log_norm: Float[np.ndarray, "sample layer input"]
@@ -56,6 +59,10 @@ class Paths:
     modules: Modules | None = None
 
     def __post_init__(self) -> None:
+        check_types(vars(self))
+        _check_clock(self.clock)
+        if self.kind not in get_args(Kind):
+            raise InputError(f"the kind {self.kind!r:.60} is not known; use one of {', '.join(get_args(Kind))}.")
         if self.log_norm.ndim != 3 or 0 in self.log_norm.shape[1:]:
             raise InputError(
                 f"log norms of shape {self.log_norm.shape} were given; they need the axes (sample, layer, "
@@ -71,15 +78,8 @@ class Paths:
             )
         if self.modules is not None:
             self.modules.check(samples, layers)
-        if self.alive.dtype != bool:
-            raise InputError(f"alive is of type {self.alive.dtype}; give an array of True and False.")
-        sound = every(np.isfinite(self.log_norm)) & every(self.log_gap < np.inf)
-        if (self.alive & ~sound).any():
-            raise InputError(
-                f"a living sample of {self.source} has a log norm that is not finite or a log gap that is no "
-                "number; mark lost samples with alive = False."
-            )
-        _check_clock(self.clock)
+        check_times(self.time)
+        check_numbers(self.log_norm, self.log_gap, self.alive, self.source)
 
     @property
     def samples(self) -> int:
@@ -237,11 +237,13 @@ class Paths:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the paths to one compressed .npz file for ``Paths.load``; InputError if that cannot be."""
+        """Write the paths to one compressed .npz file for ``Paths.load``, layers by their time; InputError if not."""
+        if (np.diff(self.time) < 0).any():
+            self._layers(np.argsort(self.time).tolist()).save(path)
+            return
         own = {name: value for name, value in vars(self).items() if name != "modules" and value is not None}
         fields = {name: np.asarray(value) for name, value in own.items()}
-        fields |= {} if self.modules is None else self.modules.arrays()
-        write_whole(path, lambda file: np.savez_compressed(file, **fields))  # type: ignore[arg-type]
+        write_archive(path, fields | ({} if self.modules is None else self.modules.arrays()))
 
     @property
     def _sizes(self) -> dict[str, int]:
@@ -250,42 +252,29 @@ class Paths:
 
     @classmethod
     def load(cls, path: str | Path) -> "Paths":
-        """Return the paths that ``save`` wrote; InputError if the file holds none."""
+        """Return the paths that ``save`` wrote; InputError if the file holds none.
+
+        The file is trusted with nothing: its arrays must be of the right types and sizes, fit in memory, be those that
+        its digest was taken of, and be possible. Files written before there were digests are read without one.
+        """
+        chosen = check_name(path)
         try:
-            with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-                fields: dict[str, Any] = {name: archive[name] for name in archive.files}
-            missing = [name for name in _SAVED if name not in fields]
+            fields = read_archive(chosen, _ENTRIES | ENTRIES)
+            missing = [name for name in _ENTRIES if name not in fields and name not in _OPTIONAL]
             if missing:
                 raise ValueError(f"it has no {', '.join(missing)}")
-            modules = Modules.of(fields)
-            own = {name: value for name, value in fields.items() if name not in MADE_BY}
-            return cls(**{name: (_SAVED | _OPTIONAL)[name](value) for name, value in own.items()}, modules=modules)
-        except (OSError, ValueError, EOFError, TypeError, KeyError, RuntimeError, BadZipFile, zlib.error) as error:
+            own: dict[str, Any] = {
+                name: _MADE.get(name, np.asarray)(fields[name]) for name in _ENTRIES if name in fields
+            }
+            found = cls(**own, modules=Modules.of(fields))
+            if (np.diff(found.time) <= 0).any():
+                raise ValueError("its times do not increase")
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split()).removesuffix(".")
             raise InputError(
                 f"{path} does not hold saved paths ({reason}); write them with `save` or --output."
             ) from None
-
-
-def every(truth: Bool[np.ndarray, "sample layer column"]) -> Bool[np.ndarray, "sample layer"]:
-    """Return whether all is true along the last axis.
-
-    That of ``truth.all(axis=2)``, which takes 11 ns an entry where this takes 1: NumPy is slow along a short last axis.
-    """
-    if truth.all():  # no axis at all is faster still, and this is the rule
-        return np.ones(truth.shape[:2], dtype=bool)
-    if truth.shape[2] > _SHORT:
-        return np.asarray(truth.all(axis=2))
-    found = truth[:, :, 0].copy()
-    for column in range(1, truth.shape[2]):
-        found &= truth[:, :, column]
-    return found
-
-
-def listed(words: Sequence[str], most: int = 12) -> str:
-    """Return words with commas between them, and how many more there are than ``most``."""
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+        return found
 
 
 def _check_clock(clock: str) -> None:
@@ -297,20 +286,31 @@ def _words(array: np.ndarray) -> tuple[str, ...]:
     return tuple(str(word) for word in array)
 
 
-_SAVED: dict[str, Callable[[np.ndarray], Any]] = {
-    "log_norm": np.asarray,
-    "log_gap": np.asarray,
-    "alive": np.asarray,
-    "time": np.asarray,
+_ENTRIES = {
+    "log_norm": Entry("f", 3),
+    "log_gap": Entry("f", 3),
+    "alive": Entry("b", 2),
+    "time": Entry("f", 1),
+    "clock": Entry("U"),
+    "names": Entry("U", 1),
+    "source": Entry("U"),
+    "deterministic": Entry("b"),
+    "kind": Entry("U"),
+    "width": Entry("i"),
+    "depth": Entry("i"),
+}
+"""What a file of paths holds, beside what is known of the modules."""
+_OPTIONAL = ("width", "depth")
+_MADE: dict[str, Callable[[np.ndarray], Any]] = {
     "clock": str,
     "names": _words,
     "source": str,
     "deterministic": bool,
     "kind": str,
+    "width": int,
+    "depth": int,
 }
-"""The fields that every file of paths has, and what makes them of arrays."""
-_OPTIONAL: dict[str, Callable[[np.ndarray], Any]] = {"width": int, "depth": int}
-"""Those that a file may lack, as it may the modules."""
+"""What makes a field of an array, where it is none."""
 
 
 def _layers_per_unit(paths: Paths, clock: Clock) -> float:
@@ -342,12 +342,6 @@ def check_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
     if not asked:
         raise InputError(f"no layers were asked for; {rule}.")
     for layer in asked:
-        if not _is_whole(layer) or not 0 <= layer <= depth:
+        if not is_whole(layer) or not 0 <= layer <= depth:
             raise InputError(f"the layer {' '.join(str(layer).split())} was asked for; {rule}.")
     return sorted({int(layer) for layer in asked})
-
-
-def _is_whole(value: object) -> bool:
-    if isinstance(value, int | np.integer):
-        return not isinstance(value, bool)
-    return isinstance(value, float | np.floating) and float(value).is_integer()

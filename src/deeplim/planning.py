@@ -3,7 +3,6 @@
 import math
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from deeplim.architecture import Network
 from deeplim.bins import BINS
 from deeplim.checks import check_count, check_memory, memory_of_paths
-from deeplim.files import check_writable
+from deeplim.files import check_writable, draft_name
 from deeplim.finite.chain import sample
 from deeplim.finite.runners import Precision
 from deeplim.inputs import Inputs, check_inputs
@@ -174,10 +173,12 @@ class _Run:
         norms, gaps = draw(size=(some, layers, inputs)), -np.abs(draw(size=(some, layers, pairs)))
         times, names = np.arange(float(layers)), self.inputs.names
         paths = Paths(norms, gaps, np.ones((some, layers), dtype=bool), times, "layer", names, "calibration")
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".deeplim-") as drafts:
-            begin = time.perf_counter()
-            paths.save(Path(drafts) / "trial.npz")
+        draft, begin = folder / draft_name(), time.perf_counter()
+        try:
+            paths.save(draft)
             return (time.perf_counter() - begin) / some
+        finally:
+            draft.unlink(missing_ok=True)
 
     def memory(self, networks: int, *, paths: bool) -> int:
         """Bytes of the blocks that the threads work on and of their histograms; or of all paths, and saving them."""
