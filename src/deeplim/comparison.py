@@ -26,6 +26,7 @@ import numpy as np
 from deeplim.errors import ClockError, InputError
 from deeplim.observables import Pair, available
 from deeplim.paths import Clock, Paths
+from deeplim.printable import printable
 from deeplim.statistics import FEWEST, TESTED, Row, Sample, Tally, fraction_rows, rows_of
 from deeplim.tables import text_table
 
@@ -80,7 +81,8 @@ class Comparison:
         last = max((row.time for row in self.rows), default=None)
         head = ["observable", self.clock, "statistic", "observed", "predicted", "difference / s.e.", "p"]
         table = text_table(head, [_cells(row) for row in self.rows if row.time == last])
-        lines = [f"observed:  {self.observed}", f"predicted: {self.predicted}", "", table, "", self.sentence]
+        sides = [f"observed:  {printable(self.observed)}", f"predicted: {printable(self.predicted)}"]
+        lines = [*sides, "", table, "", printable(self.sentence)]
         return "\n".join(lines)
 
 

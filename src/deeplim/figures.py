@@ -239,11 +239,11 @@ def correlation_matrix(of: Ladder | Paths) -> Chart:
     if paths is None or not 2 <= paths.inputs <= MOST_CELLS:
         raise InputError(f"a matrix of correlations needs 2 to {MOST_CELLS} inputs, followed together on one rung.")
     rows, error = _cells(paths)
-    names = list(dict.fromkeys(row["first"] for row in rows))
     axis = alt.Axis(grid=False, domain=False, ticks=False, labelLimit=90)
     cells = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("second:N", sort=names, title=None, axis=axis),
-        y=alt.Y("first:N", sort=names, title=None, axis=axis),
+        # In the order of their places: an order of names would make them part of an expression.
+        x=alt.X("second:N", sort=alt.EncodingSortField("column", op="min"), title=None, axis=axis),
+        y=alt.Y("first:N", sort=alt.EncodingSortField("row", op="min"), title=None, axis=axis),
     )
     colour = alt.Color(
         "rho:Q",
@@ -311,7 +311,8 @@ def _cells(paths: Paths) -> tuple[list[dict[str, Any]], str]:
     names = [shortened(name) for name in paths.names]
     names = [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
     rows = [
-        {"first": names[i], "second": names[j], "rho": float(mean[i, j]), "told": f"{mean[i, j]:.{places}f}"}
+        {"first": names[i], "second": names[j], "row": i, "column": j}
+        | {"rho": float(mean[i, j]), "told": f"{mean[i, j]:.{places}f}"}
         for i in range(paths.inputs)
         for j in range(paths.inputs)
     ]

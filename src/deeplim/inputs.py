@@ -15,6 +15,7 @@ from deeplim.array_files import read_array as read_npy
 from deeplim.errors import InputError
 from deeplim.files import check_name, opened
 from deeplim.memory import memory_left
+from deeplim.printable import printable
 from deeplim.resolution import nearly_proportional, proportional, rounding_unit
 
 MOST_INPUTS = 512
@@ -73,12 +74,13 @@ class Inputs:
         )
 
     def __str__(self) -> str:
+        source = printable(self.source)
         if self.count == 1:
-            return f"one input ({self.source})"
+            return f"one input ({source})"
         gaps = np.unique(self.gap[np.triu_indices(self.count, 1)])
         low, high = _correlation_text(gaps[-1]), _correlation_text(gaps[0])
         correlations = f"correlation {low}" if self.count == 2 else f"correlations from {low} to {high}"
-        return f"{self.count} inputs at {correlations} ({self.source})"
+        return f"{self.count} inputs at {correlations} ({source})"
 
 
 def _correlation_text(gap: float) -> str:

@@ -16,6 +16,7 @@ from deeplim.finite.runners import how_computed
 from deeplim.inputs import Inputs, check_pair
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths, check_layers
+from deeplim.printable import printable_lines
 from deeplim.spectra import describe_spectrum
 from deeplim.summary import describe, table
 
@@ -78,7 +79,7 @@ class Ladder:
         found += [f"not {name}: {reason}" for name, reason in self.not_applicable.items()]
         if self.computed != "slopes":
             found.append(f"activation {self.network.activation}: {self.computed}")
-        return "\n".join(found)
+        return printable_lines("\n".join(found))
 
     def to_dict(self) -> dict[str, object]:
         """Return what `deeplim predict --json` prints; with more than two inputs also their spectrum and its rank."""

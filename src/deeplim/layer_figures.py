@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deeplim.drawing import EXACT, GRID, INK, LIMIT, Chart, shortened, styled
+from deeplim.drawing import EXACT, GRID, INK, LIMIT, Chart, literal, shortened, styled
 from deeplim.errors import InputError
 from deeplim.paths import Paths
 from deeplim.specs import counted
@@ -229,7 +229,7 @@ def _axis(paths: Paths, named: bool) -> Any:
     return alt.Axis(
         values=[float(paths.time[i]) for i in chosen],
         labels=named,
-        labelExpr=f"({words!r})[datum.value]",
+        labelExpr=f"({literal(words)})[datum.value]",
         labelAngle=-30,
         labelAlign="right",
         labelOverlap=False,  # slanted, they do not touch where their boxes do

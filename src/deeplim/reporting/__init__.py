@@ -11,7 +11,7 @@ from deeplim.drawing import FORMATS, Chart
 from deeplim.drawing import save as save_figure
 from deeplim.errors import InputError
 from deeplim.figures import figures
-from deeplim.files import write_whole
+from deeplim.files import make_folder, write_whole
 from deeplim.ladder import Ladder
 from deeplim.reporting.findings import Finding, findings
 from deeplim.reporting.render import page
@@ -40,15 +40,12 @@ class Report:
 
         InputError for another format, before anything is written, or when the folder cannot be made.
         """
-        folder, kinds = Path(folder), [f".{kind.lower().lstrip('.')}" for kind in formats]
+        kinds = [f".{kind.lower().lstrip('.')}" for kind in formats]
         unknown = [kind for kind in kinds if kind not in FORMATS]
         if unknown:
             raise InputError(f"figures cannot be written as {unknown[0]}; use one of {', '.join(FORMATS)}.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the folder {folder} could not be made ({error.strerror}); name another.") from None
-        files = [(chart, folder / f"{name}{kind}") for name, chart in self.charts.items() for kind in kinds]
+        made = make_folder(folder)
+        files = [(chart, made / f"{name}{kind}") for name, chart in self.charts.items() for kind in kinds]
         for chart, file in files:
             save_figure(chart, file)
         return [file for _, file in files]

@@ -17,6 +17,7 @@ from deeplim.drawing import Chart, caption, plus_minus, svg
 from deeplim.inputs import Inputs
 from deeplim.ladder import Ladder
 from deeplim.limits.base import AbstractLimit
+from deeplim.printable import printable_lines
 from deeplim.reporting.findings import Finding, rho_text
 from deeplim.statistics import TESTED, Row
 
@@ -46,12 +47,8 @@ def page(
     command: str | None,
 ) -> str:
     """Return the whole report as self-contained HTML: no script, no network, light and dark."""
-    from jinja2 import Environment, StrictUndefined
-
     folder = resources.files(__package__)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = breakable
-    template = environment.from_string(folder.joinpath("template.html.j2").read_text("utf-8"))
+    template = environment().from_string(folder.joinpath("template.html.j2").read_text("utf-8"))
     return template.render(
         title=title,
         command=command,
@@ -64,6 +61,22 @@ def page(
         version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def environment() -> Any:
+    """Return what makes pages of templates: all text is escaped, and control characters are shown, never written."""
+    from jinja2 import Environment, StrictUndefined
+
+    made = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    made.filters["breakable"] = breakable
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """Text without what a page cannot hold; markup of this package's stays markup."""
+    return type(value)(printable_lines(value)) if isinstance(value, str) else value
 
 
 def safe(text: str) -> Any:
