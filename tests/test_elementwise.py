@@ -9,6 +9,8 @@ import pytest
 from refusals import refused_as_spec as refusal
 
 from deeplim.activations import Elementwise, gain, parse_activation
+from deeplim.architecture import MLP, read_network
+from deeplim.errors import SpecError
 from deeplim.gaussian import mean_square
 from deeplim.loading import load_function
 
@@ -160,3 +162,31 @@ def test_an_installed_module_goes_before_one_in_the_current_directory(
     sys.modules.pop("colorsys")
     user = write("from colorsys import rgb_to_hsv\ndef f(x):\n    return x")
     assert load_function(f"{user}:f")(3) == 3
+
+
+READERS = [read_network, MLP.from_json, MLP.model_validate_json]
+TEXT = '{"kind": "mlp", "width": 8, "depth": 3, "activation": {"kind": "function", "function": "PLACE"}}'
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_text_imports_nothing(read, write: Write, tmp_path: Path) -> None:
+    """A network as JSON may come from anybody: what it names is not imported, and nothing installed is called."""
+    ran = tmp_path / "ran"
+    place = write(f"open({str(ran)!r}, 'w').close()\n{IDENTITY}") + ":f"
+    for name in (place, "os:abort", "numpy:save", "numpy:load", "builtins:exec", "deeplim.functions:special"):
+        with pytest.raises(ValueError, match=r"trust=True \(--trust\)"):
+            read(TEXT.replace("PLACE", name))
+    assert not ran.exists()
+    assert place.partition(":")[0] not in sys.modules
+    for name in ("tanh", "deeplim.functions:elu", "numpy:tanh", "scipy.special:erf"):
+        assert str(read(TEXT.replace("PLACE", name)).activation) in (name, name.rpartition(":")[2])
+
+
+def test_a_trusted_text_imports_what_it_names_and_may_name_it_again(write: Write) -> None:
+    text = TEXT.replace("PLACE", f"{write(IDENTITY)}:f")
+    refusal(lambda: read_network(text))
+    assert read_network(text, trust=True) == MLP.from_json(text, trust=True) == read_network(text)
+    again = MLP(width=8, depth=3, activation=Elementwise(function=f"{write(IDENTITY)}:f"))
+    assert read_network(again.to_json()) == again
+    with pytest.raises(SpecError, match="is named by a text"):
+        read_network(TEXT.replace("PLACE", f"{write(IDENTITY)}:f"))

@@ -172,8 +172,8 @@ def test_a_limit_on_address_space_does_not_end_the_process(monkeypatch: pytest.M
     drawn = svg(charts()["norm"])
     monkeypatch.setattr(rendering, "address_space_left", lambda: 2**30)
     assert svg(charts()["norm"]) == drawn
-    rendering.check_renderer(drawing._version())
+    rendering.try_renderer(drawing._version())
     monkeypatch.setattr(rendering, "_CHILD", "import os; os.abort()")
-    for draw in (lambda: svg(charts()["norm"]), lambda: rendering.check_renderer(drawing._version())):
+    for draw in (lambda: svg(charts()["norm"]), lambda: rendering.try_renderer(drawing._version())):
         with pytest.raises(rendering.MachineError, match="raise the limit"):
             draw()

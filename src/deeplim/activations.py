@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from deeplim.errors import SpecError
 from deeplim.gaussian import mean_square
-from deeplim.loading import Function, check_elementwise, load_function, two_slopes
+from deeplim.loading import Function, check_elementwise, check_trusted, load_function, two_slopes
 from deeplim.specs import Spec, brief, number
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class _Function(Spec):
 
     def model_post_init(self, context: object) -> None:
         """Find the function and try it, so that a bad name, shape or size is refused before anything runs."""
+        check_trusted(self.function)
         check_elementwise(self.function, load_function(self.function))
 
     @property

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from deeplim.activations import Activation, ReLU, Smooth, gain, slopes_of
 from deeplim.errors import SpecError
 from deeplim.loading import Function
-from deeplim.specs import Spec, number, one_sentence
+from deeplim.specs import Spec, number, one_sentence, reading
 
 Size = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number from 1 to 10,000,000")]
 Normalization = Literal["none", "rmsnorm", "layernorm", "batchnorm"]
@@ -226,13 +226,17 @@ Network = MLP | ResNet
 _NETWORK: TypeAdapter[Network] = TypeAdapter(Annotated[MLP | ResNet, Field(discriminator="kind")])
 
 
-def read_network(text: str) -> Network:
+def read_network(text: str, *, trust: bool = False) -> Network:
     """Return the network that ``to_json`` wrote; SpecError if the text does not describe one.
+
+    A text may name functions of deeplim, NumPy's and SciPy's universal functions, and those that the program has used
+    itself. ``trust=True`` lets it name any other, whose module is then imported, and the function called.
 
     >>> read_network('{"kind": "mlp", "width": 64, "depth": 20}').depth
     20
     """
     try:
-        return _NETWORK.validate_json(text)
+        with reading(trust=trust):
+            return _NETWORK.validate_json(text)
     except ValidationError as error:
         raise SpecError(one_sentence(error, whole=_WRITTEN)) from None

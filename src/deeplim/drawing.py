@@ -15,8 +15,9 @@ from zlib import crc32
 import numpy as np
 
 from deeplim.files import check_name, check_writable, write_whole
+from deeplim.memory import address_space_left
 from deeplim.printable import printable
-from deeplim.rendering import bundle, check_renderer, rendered
+from deeplim.rendering import bundle, rendered, try_renderer
 
 Chart = Any
 """An Altair chart (``altair.LayerChart``); Altair is imported when one is made."""
@@ -88,7 +89,13 @@ def caption(chart: Chart) -> tuple[str, str]:
 def check_figure(path: str | Path) -> None:
     """Raise InputError when a figure cannot be written there, MachineError when none can be drawn: before any work."""
     check_writable(path, FORMATS)
-    check_renderer(_version())
+    check_renderer()
+
+
+def check_renderer() -> None:
+    """Raise MachineError when no figure can be drawn, which a limit on address space may be the reason of."""
+    if address_space_left() is not None:
+        try_renderer(_version())
 
 
 def save(chart: Chart, path: str | Path) -> None:

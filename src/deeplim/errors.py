@@ -18,6 +18,10 @@ class InputError(DeeplimError, ValueError):
     """Inputs, layers, counts or files that cannot be used as given."""
 
 
+class OutputError(InputError):
+    """A file that could not be written though it seemed that it could: a full disk, a limit on the size of files."""
+
+
 class ClockError(DeeplimError, ValueError):
     """Two sets of paths whose depth is measured on different clocks (layer, layer/width, layer/depth)."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from deeplim.errors import InputError
+from deeplim.errors import InputError, OutputError
 
 _PREFIX, _SUFFIX = ".deeplim-", ".draft"
 _DRAFT = re.compile(r"\.deeplim-[a-z0-9_]{8}\.draft")
@@ -41,7 +41,7 @@ def check_writable(path: str | Path, suffixes: Sequence[str] = ()) -> Path:
         raise InputError("the name of the file to write is empty; give one.")
     if suffixes and name.suffix.lower() not in suffixes:
         raise InputError(f"a figure cannot be written as {name.name!r:.80}; end its name in {', '.join(suffixes)}.")
-    target = Path(os.path.realpath(name))
+    target = _resolved(name)
     if len(os.fsencode(target.name)) > _LONGEST:
         raise InputError(f"the name {target.name[:20]}... has more than 255 letters; choose a shorter one.")
     try:
@@ -59,12 +59,20 @@ def check_writable(path: str | Path, suffixes: Sequence[str] = ()) -> Path:
     return target
 
 
+def _resolved(name: Path) -> Path:
+    """Where a name leads; InputError where that cannot be said: the current folder is gone, links form a circle."""
+    try:
+        return Path(os.path.realpath(name))
+    except (OSError, RuntimeError):
+        raise InputError(f"{name} leads nowhere: the current folder is gone; name a file from the root on.") from None
+
+
 def check_folder(folder: str | Path) -> Path:
     """Return a folder that files can be written in once it is made; InputError when it cannot be, without making it."""
     if not str(folder):
         raise InputError("the name of the folder to write in is empty; give one.")
     chosen = check_name(folder)
-    nearest = Path(os.path.realpath(chosen))
+    nearest = _resolved(chosen)
     try:
         while not nearest.exists():
             nearest = nearest.parent
@@ -101,7 +109,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
             os.replace(draft, target)
         _settle(target.parent)
     except OSError as error:
-        raise InputError(f"{path} could not be written ({error.strerror or error}); choose another file.") from None
+        raise OutputError(f"{path} could not be written ({error.strerror or error}); choose another file.") from None
 
 
 @contextmanager

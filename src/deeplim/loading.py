@@ -10,11 +10,39 @@ from types import ModuleType
 import numpy as np
 
 from deeplim.errors import SpecError
-from deeplim.specs import brief, kind_of
+from deeplim.specs import brief, kind_of, trusted
 
 Function = Callable[[np.ndarray], np.ndarray]
 _SAME_SLOPE = 1e-13
 """Relative difference of two slopes that rounding makes: of the product, of the number and of their quotient."""
+
+
+_OWN = "deeplim.functions"
+_UNIVERSAL = ("numpy", "scipy.special")
+"""Modules whose universal functions may be named by anybody: they map numbers to numbers and do nothing else."""
+_named: set[str] = set()
+"""The activations that the program has named itself, or in a text that it trusts."""
+
+
+def check_trusted(path: str) -> None:
+    """Raise SpecError where a text that is not trusted names a function whose module would be imported, and run."""
+    if trusted():
+        _named.add(path)
+    elif not _harmless(path):
+        raise SpecError(
+            f"the activation {brief(path)} is named by a text, and using it imports and runs its module; "
+            "read the text with trust=True (--trust) if you trust whoever wrote it."
+        )
+
+
+def _harmless(path: str) -> bool:
+    """Whether a text may name a function: one of deeplim's, a universal one, or one that the program named before."""
+    module, _, name = path.partition(":")
+    if path in _named:
+        return True
+    if module in _UNIVERSAL:
+        return isinstance(getattr(importlib.import_module(module), name, None), np.ufunc)
+    return module == _OWN and getattr(getattr(importlib.import_module(_OWN), name, None), "__module__", None) == _OWN
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,9 @@
 """The base of every specification: frozen, validated, JSON both ways, one sentence for whatever is wrong."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -11,6 +14,24 @@ from deeplim.checks import kind_of as kind_of
 from deeplim.errors import SpecError
 
 _WRITTEN = "what to_json writes"
+
+
+_TRUSTED: ContextVar[bool] = ContextVar("trusted", default=True)
+
+
+def trusted() -> bool:
+    """Whether specifications are made by the user's own program or words, not read from a text that others wrote."""
+    return _TRUSTED.get()
+
+
+@contextmanager
+def reading(*, trust: bool) -> Iterator[None]:
+    """Make specifications of a text: what it names is imported only where it is trusted."""
+    before = _TRUSTED.set(trust)
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
 
 
 def one_sentence(error: ValidationError, model: type[BaseModel] | None = None, whole: str = _WRITTEN) -> str:
@@ -93,9 +114,20 @@ class Spec(BaseModel):
         return self.model_dump_json()
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the specification that ``to_json`` wrote; SpecError if the text does not describe one."""
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Return the specification that ``to_json`` wrote, as pydantic reads it; functions as in ``from_json``."""
+        with reading(trust=False):
+            return super().model_validate_json(json_data, **options)
+
+    @classmethod
+    def from_json(cls, text: str, *, trust: bool = False) -> Self:
+        """Return the specification that ``to_json`` wrote; SpecError if the text does not describe one.
+
+        A text may name functions of deeplim, NumPy's and SciPy's universal functions, and those that the program has
+        used itself. ``trust=True`` lets it name any other, whose module is then imported, and the function called.
+        """
         try:
-            return cls.model_validate_json(text)
+            with reading(trust=trust):
+                return super().model_validate_json(text)
         except ValidationError as error:
             raise SpecError(one_sentence(error, cls)) from None

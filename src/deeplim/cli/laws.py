@@ -24,7 +24,7 @@ from deeplim.cli.options import (
     samples_option,
     seed_option,
 )
-from deeplim.cli.terminal import LAWS_DIFFER, check_output, print_json, progress
+from deeplim.cli.terminal import LAWS_DIFFER, attempted, check_output, print_json, progress, show
 from deeplim.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def predict(as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(ladder.to_dict())
     else:
-        click.echo(str(ladder))
+        show(str(ladder))
 
 
 @click.command(epilog=example(f"simulate {EXAMPLE_NETWORK} --networks 10000 --output paths.npz"))
@@ -96,21 +96,24 @@ def simulate(as_json: bool, output: str | None, planned: bool, **options: Any) -
     if planned:
         _print_plan(network, inputs, output, options, as_json)
         return
+    failed = None
     with progress(options["networks"]) as step:
         step(f"exact networks of {network}")
         if output is None:
             found = summarize(network, inputs, pair=pair, progress=step, **options)
         else:
             paths = draw(network, inputs, progress=step, **options)
-            paths.save(output)
+            failed = attempted([lambda: paths.save(output)])
             found = Summary.of(paths, pair=pair)
     if as_json:
         asked = {"network": json.loads(network.to_json()), "inputs": str(inputs), "seed": options["seed"]}
         asked |= {"networks": options["networks"], "layers": found.time.tolist()}
         print_json({**asked, "pair": list(pair) if inputs.count > 1 else None, **found.to_dict()})
     else:
-        click.echo(f"{network}, {options['networks']:,} exact networks, layer {found.time[-1]:g}")
-        click.echo(table(found.to_dict(), -1))
+        show(f"{network}, {options['networks']:,} exact networks, layer {found.time[-1]:g}")
+        show(table(found.to_dict(), -1))
+    if failed is not None:
+        raise failed
 
 
 def _print_plan(
@@ -125,7 +128,7 @@ def _print_plan(
     if as_json:
         print_json({"network": json.loads(network.to_json()), "inputs": str(inputs), **found.to_dict()})
     else:
-        click.echo(f"{network}\n{found}")
+        show(f"{network}\n{found}")
 
 
 @click.command(epilog=example(f"compare {EXAMPLE_NETWORK} --networks 10000"))
@@ -164,9 +167,9 @@ def compare(
         observed, predicted, pair = _observe_and_predict(name, options)
     found = compare_paths(observed, predicted, pair=pair, false_alarm=false_alarm)
     if as_json:
-        click.echo(found.to_json())
+        show(found.to_json())
     else:
-        click.echo(str(found))
+        show(str(found))
     if found.differ:
         sys.exit(LAWS_DIFFER)
 
@@ -176,14 +179,15 @@ def _compare_routes(other: str, options: dict[str, Any], as_json: bool) -> None:
     from deeplim.routes import compare_routes
 
     refuse("with --with, which chooses sizes and samples itself", ("networks", "samples", "layers", "name", "device"))
-    networks = read_network(options), load_network(other)
+    trust = options["trust"]
+    networks = read_network(options), load_network(other, trust=trust)
     inputs, pair = read_inputs(options)
     with progress(0) as step:
         found = compare_routes(*networks, inputs, pair=pair, seed=options["seed"], progress=step)
     if as_json:
         print_json(found.to_dict())
     else:
-        click.echo(str(found))
+        show(str(found))
 
 
 def _observe_and_predict(name: str | None, options: dict[str, Any]) -> tuple:
@@ -230,11 +234,11 @@ def limits(as_json: bool, derive: bool, **options: Any) -> None:
         ]
         print_json({"network": json.loads(network.to_json()), "applies": applies, "not_applicable": others})
         return
-    click.echo(f"{network}\n")
+    show(f"{network}\n")
     for limit in found:
         values = ", ".join(f"{name} = {value:.4g}" for name, value in limit.parameters.items())
-        click.echo(f"{limit.name}: {limit.title}, clock {limit.clock} ({values})\n  {limit.statement} {limit.accuracy}")
+        show(f"{limit.name}: {limit.title}, clock {limit.clock} ({values})\n  {limit.statement} {limit.accuracy}")
         if limit.advice is not None:
-            click.echo(f"  Advice: {limit.advice}")
+            show(f"  Advice: {limit.advice}")
     for name, reason in others.items():
-        click.echo(f"not {name}: {reason}")
+        show(f"not {name}: {reason}")

@@ -1,7 +1,6 @@
 """The options that commands share, and the networks and inputs that they describe."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     from deeplim.architecture import Network
     from deeplim.inputs import Inputs
 
+_LONGEST_NETWORK = 2**20
+"""Bytes of a network written as JSON, which takes some hundred."""
 EXAMPLE_NETWORK = "--architecture mlp --width 200 --depth 200 --activation relu --correlation 0.3"
 ACTIVATIONS = (
     "relu, leaky:0.2, shaped-relu:c_plus=0,c_minus=-1,rate=width, tanh, sin, erf, logistic, softplus, silu, gelu, "
@@ -48,6 +49,9 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 
 network_options = options(
     click.option("--network", "spec", metavar="FILE", help="A network written as JSON, instead of the options below."),
+    click.option(
+        "--trust", is_flag=True, help="Let a network's file name functions of any module, which is imported and run."
+    ),
     click.option("--architecture", type=click.Choice(["mlp", "resnet"]), default="mlp", show_default=True),
     click.option("--width", type=int, help="Neurons in a layer."),
     click.option("--depth", type=int, help="Number of layers."),
@@ -133,14 +137,16 @@ def refuse(where: str, names: tuple[str, ...]) -> None:
         raise InputError(f"{words} cannot be given {where}; leave out one or the other.")
 
 
-def load_network(path: str) -> "Network":
+def load_network(path: str, *, trust: bool = False) -> "Network":
     """Return the network written as JSON in a file; InputError if it cannot be read."""
     from deeplim.architecture import read_network as from_json
+    from deeplim.files import read_text
 
     try:
-        return from_json(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, _LONGEST_NETWORK)
+    except (OSError, ValueError) as error:
         raise InputError(f"the network {path!r} could not be read ({error}); give a JSON file.") from None
+    return from_json(text, trust=trust)
 
 
 def read_network(chosen: dict[str, Any]) -> "Network":
@@ -148,11 +154,11 @@ def read_network(chosen: dict[str, Any]) -> "Network":
     from deeplim.activations import parse_activation
     from deeplim.architecture import MLP, ResNet
 
-    spec = chosen.pop("spec")
+    spec, trust = chosen.pop("spec"), chosen.pop("trust")
     given = {name: chosen.pop(name) for name in NETWORK_OPTIONS}
     if spec is not None:
         refuse("with --network, which says all of it", NETWORK_OPTIONS)
-        return load_network(spec)
+        return load_network(spec, trust=trust)
     sizes = {name: given[name] for name in ("width", "depth")}
     missing = [f"--{name}" for name, value in sizes.items() if value is None]
     if missing:

@@ -1,7 +1,9 @@
 """The commands that write pages: report and demo."""
 
+import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,12 @@ from deeplim.cli.options import (
     refuse,
     seed_option,
 )
-from deeplim.cli.terminal import check_output, progress
-from deeplim.errors import InputError
+from deeplim.cli.terminal import attempted, check_output, progress, show
+from deeplim.errors import DeeplimError
 
 if TYPE_CHECKING:
     from deeplim.architecture import Network
+    from deeplim.reporting import Report
 
 
 @click.command(epilog=example(f"report {EXAMPLE_NETWORK} --networks 10000 --output report.html"))
@@ -32,18 +35,21 @@ if TYPE_CHECKING:
 @json_option
 def report(output: str, folder: str | None, formats: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write one self-contained HTML page: exact networks beside the limit, and what it means."""
+    from deeplim.drawing import check_renderer
+    from deeplim.files import check_folder
     from deeplim.reporting import report as make
 
     check_output(output)
+    check_renderer()
     if folder is None:
         refuse("without --figures FOLDER", ("formats",))
+    else:
+        check_folder(folder)
     made = make(climb_ladder(options), command=shlex.join(["deeplim", *sys.argv[1:]]))
-    made.save(output)
+    writes: list[Callable[[], object]] = [lambda: made.save(output)]
     if folder is not None:
-        made.save_figures(folder, formats=formats)
-    if as_json:
-        click.echo(made.to_json())
-    click.echo(f"The report is at {Path(output).resolve()}", err=as_json)
+        writes.append(lambda: made.save_figures(folder, formats=formats))
+    _end(made, output, attempted(writes), as_json)
 
 
 @click.command(epilog=example("demo"))
@@ -56,6 +62,8 @@ def demo(output: str, networks: int, seed: int, as_json: bool) -> None:
     from deeplim.activations import ShapedReLU
     from deeplim.architecture import MLP, ResNet
     from deeplim.checks import check_count
+    from deeplim.drawing import check_renderer
+    from deeplim.files import make_folder
     from deeplim.inputs import digits
     from deeplim.ladder import climb
     from deeplim.reporting import report as make
@@ -63,18 +71,23 @@ def demo(output: str, networks: int, seed: int, as_json: bool) -> None:
     size = {"width": 128, "depth": 128}
     shown: list[Network] = [MLP(**size), MLP(**size, activation=ShapedReLU()), ResNet(**size)]
     check_count("networks", networks)
-    try:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder of {output} could not be made ({error.strerror}); choose another.") from None
+    check_renderer()
+    make_folder(Path(output).parent)
     check_output(output)
     with progress(len(shown) * networks, always=True) as step:
         chosen: dict[str, Any] = {"networks": networks, "samples": networks, "seed": seed}
         ladders = [climb(net, digits(), **chosen, progress=step, drawn=step) for net in shown]
         step("writing the report")
         made = make(ladders, command=shlex.join(["deeplim", *sys.argv[1:]]), title="Ten digits through three networks")
-        made.save(output)
+        failed = attempted([lambda: made.save(output)])
         step("done")
+    _end(made, output, failed, as_json)
+
+
+def _end(made: "Report", output: str, failed: DeeplimError | None, as_json: bool) -> None:
+    """Print what was found, and where the page is, or why it is not."""
     if as_json:
-        click.echo(made.to_json())
-    click.echo(f"The report is at {Path(output).resolve()}", err=as_json)
+        show(made.to_json())
+    if failed is not None:
+        raise failed
+    show(f"The report is at {os.path.realpath(output)}", err=as_json)

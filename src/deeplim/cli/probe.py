@@ -1,12 +1,13 @@
 """The command that probes a model of yours: probe."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deeplim.cli.options import example, json_option, seed_option
-from deeplim.cli.terminal import UNHEALTHY, check_output, print_json
+from deeplim.cli.terminal import UNHEALTHY, attempted, check_figure, check_output, print_json, show
 from deeplim.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,19 +61,23 @@ def probe(
     from deeplim.loading import load_function
 
     check_output(output)
-    check_output(figure)
+    check_figure(figure, output)
     chosen = Thresholds().changed(thresholds)
     inputs = read_model_inputs(path, shape, tokens=tokens)
     factory = load_function(place, what="model")
     found = diagnose(factory, inputs, thresholds=chosen, gradients=not no_gradients, **options)
+    writes: list[Callable[[], object]] = []
     if output is not None:
-        found.evidence.recorded.save(output)
+        writes.append(lambda: found.evidence.recorded.save(output))
     if figure is not None:
-        _draw(found, place, figure)
+        writes.append(lambda: _draw(found, place, figure))
+    failed = attempted(writes)
     if as_json:
         print_json(found.to_dict())
     else:
-        click.echo(str(found))
+        show(str(found))
+    if failed is not None:
+        raise failed
     if not found.healthy:
         sys.exit(UNHEALTHY)
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from deeplim.cli.options import example, json_option, network_options, read_network, refuse, seed_option
-from deeplim.cli.terminal import INFEASIBLE, print_json, progress
+from deeplim.cli.terminal import INFEASIBLE, print_json, progress, show
 
 _EXAMPLE = "shape --width 200 --depth 200 --activation relu --bound 0.9 --quantile 0.75"
 
@@ -52,8 +52,8 @@ def shape(framework: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found.to_dict())
     else:
-        click.echo(str(found), err=framework is not None)
+        show(str(found), err=framework is not None)
     if not found.feasible:
         sys.exit(INFEASIBLE)
     if framework is not None:
-        click.echo((torch_code if framework == "torch" else jax_code)(found.network), nl=False)
+        show((torch_code if framework == "torch" else jax_code)(found.network), end=False)
