@@ -1,6 +1,8 @@
 """Inputs from files: .npy and .csv as people write them, and one sentence for files that hold no inputs."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,3 +138,34 @@ def test_files_that_are_not_there(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["rows.txt", "rows", "digit", "rows.npz", ".npy", ""])
 def test_files_with_another_ending(name: str) -> None:
     assert "not a .npy or .csv file; give one, or 'digits'." in refusal(lambda: read_inputs(name))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_pipes_and_devices_are_refused_without_waiting_for_them(suffix: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        message = refusal(lambda: read_inputs(tmp_path / f"{name}{suffix}"))  # noqa: B023
+        assert "could not be read (it is not an ordinary file)" in message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_files_larger_than_the_memory_are_not_read(suffix: str, tmp_path: Path) -> None:
+    """A sparse file takes no disk and may be as long as a file system allows."""
+    path = tmp_path / f"rows{suffix}"
+    text = "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 100000000000), }\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+    os.truncate(path, 10 + len(text) + 1_600_000_000_000)
+    assert "memory" in refusal(lambda: read_inputs(path))
+
+
+@pytest.mark.parametrize("name", [3, None, True, b"rows.npy", ["rows.npy"]])
+def test_only_text_and_paths_name_files(name: Any) -> None:
+    assert "give its name as text" in refusal(lambda: read_inputs(name))
+
+
+def test_an_array_with_more_bytes_than_it_says_is_not_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    with (tmp_path / "rows.npy").open("ab") as file:
+        file.write(bytes(8))
+    assert "56 bytes of numbers where its shape (2, 3) takes 48" in refusal(lambda: read_inputs(tmp_path / "rows.npy"))

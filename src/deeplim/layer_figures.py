@@ -13,6 +13,7 @@ import numpy as np
 from deeplim.drawing import EXACT, GRID, INK, LIMIT, Chart, literal, shortened, styled
 from deeplim.errors import InputError
 from deeplim.paths import Paths
+from deeplim.printable import printable
 from deeplim.specs import counted
 
 __all__ = ["layer_figure"]
@@ -136,7 +137,7 @@ def _log_norm(paths: Paths, pair: Pair | None) -> np.ndarray:
 
 def _series(paths: Paths, values: Values, pair: Pair | None, name: str, colour: str) -> Series:
     """The quantiles over samples at every layer at which some value is finite."""
-    names = paths.layer_names or [f"layer {time:g}" for time in paths.time]
+    names = [printable(name) for name in paths.layer_names or [f"layer {time:g}" for time in paths.time]]
     rows = []
     for place, layer, column in zip(paths.time, names, values(paths, pair).T, strict=True):
         finite = column[np.isfinite(column)]
