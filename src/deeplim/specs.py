@@ -1,6 +1,5 @@
 """The base of every specification: frozen, validated, JSON both ways, one sentence for whatever is wrong."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
