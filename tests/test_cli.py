@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -277,10 +278,13 @@ def test_reproduce_writes_a_gallery_and_prints_its_numbers(tmp_path: Path):
     assert found.exit_code == 0, found.output
     assert found.stdout.splitlines()[0].split() == ["claim", "name", "predicted", "measured", "allowance", "verdict"]
     assert "holds" in found.stdout
+    assert re.search(r"not: half the drift +0\.04569 +refuted, \d+ ×\n", found.stdout)
     assert (folder / "index.html").read_text().count("<svg") == 2
     again = run(*words, "--json")
     assert strict(again.stdout) == strict((folder / "claims.json").read_text())
-    assert [claim["name"] for claim in strict(again.stdout)["claims"]] == ["dead-layer", "covariance-drift"]
+    told = strict(again.stdout)["claims"]
+    assert [claim["name"] for claim in told] == ["dead-layer", "covariance-drift"]
+    assert "half the drift" in told[1]["refutes"]
 
 
 def test_reproduce_exits_with_3_when_a_claim_fails(tmp_path: Path, monkeypatch):
@@ -290,7 +294,7 @@ def test_reproduce_exits_with_3_when_a_claim_fails(tmp_path: Path, monkeypatch):
 
     def off(seed: int) -> claims.Outcome:
         found = right.check(seed)
-        return replace(found, numbers=tuple(replace(number, predicted=0.0) for number in found.numbers))
+        return replace(found, numbers=tuple(replace(number, predicted=0.9) for number in found.numbers))
 
     right = claims.named(["dead-layer"])[0]
     monkeypatch.setattr(claims, "ALL", (replace(right, check=off),))

@@ -1,23 +1,37 @@
-"""The published claims as runnable checks: each simulates, compares, and says whether it holds.
+"""The published claims as runnable checks: each simulates, compares, and says whether it holds and what it refutes.
 
-A new claim is one entry in the ``CLAIMS`` of its theme's module. What chance and finite size may do does not
-depend on what is measured, and one function judges, ``judge``; a claim that fails is shown to fail.
+A new claim is one entry in the ``CLAIMS`` of its theme's module. Its numbers are made with the wrong predictions that
+their measurements must contradict, at the tolerance of the right one: a number that nothing could fail is refused. Its
+check says what is measured and what is predicted, and that neither is made of the other.
 """
 
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from deeplim.claims import infinite_width, normalized, proportional, residual, unshaped
-from deeplim.claims.claim import Claim, Figure, Number, Outcome, Result, Series, judge
+from deeplim.claims import (
+    infinite_width,
+    normalized,
+    one_layer_kernels,
+    one_layer_laws,
+    proportional,
+    residual,
+    smooth_norms,
+    unshaped,
+)
+from deeplim.claims.claim import Claim, Figure, Outcome, Result, Series
+from deeplim.claims.number import Control, Number
 from deeplim.errors import InputError
 
-__all__ = ["ALL", "Claim", "Figure", "Number", "Outcome", "Result", "Series", "judge", "named"]
+__all__ = ["ALL", "Claim", "Control", "Figure", "Number", "Outcome", "Result", "Series", "named"]
 
 ALL: tuple[Claim, ...] = (
+    *one_layer_kernels.CLAIMS,
     *infinite_width.CLAIMS,
     *residual.CLAIMS,
     *proportional.CLAIMS,
+    *smooth_norms.CLAIMS,
     *unshaped.CLAIMS,
+    *one_layer_laws.CLAIMS,
     *normalized.CLAIMS,
 )
 """Every claim, by theme."""

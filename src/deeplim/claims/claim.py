@@ -1,64 +1,18 @@
-"""What a claim is: a statement with its source, a check that simulates it, numbers with uncertainties, one verdict."""
+"""What a claim is: a statement with its source, a check that simulates it, numbers with controls, one verdict."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
 
+from deeplim.claims.number import FAILS, HOLDS, WITHIN, Number, Verdict
 from deeplim.errors import InputError
-from deeplim.statistics import Estimate, Sample
+from deeplim.limits.density import Density
+from deeplim.statistics import Estimate
 
-SIGMAS = 5.0
-"""Standard errors that chance is given: a number that is right fails once in two million times."""
-HOLDS: Final = "holds"
-WITHIN: Final = "holds within the stated finite-size allowance"
-FAILS: Final = "fails"
-Verdict = Literal["holds", "holds within the stated finite-size allowance", "fails"]
 Role = Literal["measured", "predicted", "refuted"]
-
-
-@dataclass(frozen=True)
-class Number:
-    """One predicted number and its measurement, with one standard error.
-
-    allowance: what a finite network may be off by, whatever is measured, with its ``reason`` (InputError without one).
-    refuted: the prediction is a wrong one, a control, and the claim needs the measurement to contradict it.
-    """
-
-    name: str
-    predicted: float
-    measured: float
-    uncertainty: float = 0.0
-    allowance: float = 0.0
-    reason: str = ""
-    refuted: bool = False
-
-    def __post_init__(self) -> None:
-        if self.allowance and not self.reason:
-            raise InputError(f"{self.name} has an allowance of {self.allowance:g} and no reason; say what it is for.")
-
-    @property
-    def verdict(self) -> Verdict:
-        """What ``judge`` says of this number."""
-        return judge(self)
-
-
-def judge(number: Number) -> Verdict:
-    """Return whether |measured - predicted| <= 5 uncertainty + allowance; for a refuted prediction, whether not.
-
-    A number that is not finite fails either way.
-    """
-    apart = abs(number.measured - number.predicted)
-    if not np.isfinite(apart + number.uncertainty + number.allowance):
-        return FAILS
-    chance = SIGMAS * number.uncertainty
-    if number.refuted:
-        return HOLDS if apart > chance + number.allowance else FAILS
-    if apart <= chance:
-        return HOLDS
-    return WITHIN if apart <= chance + number.allowance else FAILS
 
 
 @dataclass(frozen=True)
@@ -92,11 +46,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What checking a claim found: its numbers, what was simulated in words, and a figure."""
+    """What checking a claim found: its numbers, what was simulated in words, and a figure.
+
+    InputError without a number: every number has controls, so no claim is without one.
+    """
 
     numbers: tuple[Number, ...]
     simulated: str
     figure: Figure
+
+    def __post_init__(self) -> None:
+        if not self.numbers:
+            raise InputError("a claim was checked by no number; give at least one.")
 
     @property
     def verdict(self) -> Verdict:
@@ -109,7 +70,8 @@ class Claim:
     """A published claim, or one derived here, and how to check it.
 
     name: its word on the command line. statement: one plain sentence. source: the paper, as exactly as is known.
-    check: simulates, from a seed, and compares. quick: whether it takes about a second or less.
+    check: simulates, from a seed, and compares; its docstring says what the measurement and the prediction share.
+    quick: whether it takes about a second or less.
     """
 
     name: str
@@ -133,53 +95,29 @@ class Result:
 
     @property
     def fails(self) -> bool:
-        """Whether some number of the claim fails."""
+        """Whether some number of the claim fails, or does not refute what it should."""
         return self.outcome.verdict == FAILS
+
+    @property
+    def refuted(self) -> list[str]:
+        """The names of the laws that the claim's numbers refute, each once."""
+        numbers = self.outcome.numbers
+        names = [one.name for number in numbers for one in number.controls if number.refutes(one)]
+        return list(dict.fromkeys(names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data for JSON; a number that is not finite is null."""
         claim, outcome = self.claim, self.outcome
-        numbers = [asdict(number) | {"verdict": number.verdict} for number in outcome.numbers]
-        for number in numbers:
-            number.update({key: None for key, value in number.items() if value in (np.inf, -np.inf) or value != value})
         return {
             "name": claim.name,
             "statement": claim.statement,
             "source": claim.source,
             "seed": self.seed,
             "simulated": outcome.simulated,
-            "numbers": numbers,
+            "numbers": [number.to_dict() for number in outcome.numbers],
+            "refutes": self.refuted,
             "verdict": outcome.verdict,
         }
-
-
-def number_of(name: str, predicted: float, found: Estimate, *, allowance: float = 0.0, reason: str = "") -> Number:
-    """Return the number that an estimate measures."""
-    return Number(name, float(predicted), found.value, found.error, float(allowance), reason)
-
-
-def control(name: str, predicted: float, found: Estimate, *, allowance: float = 0.0, reason: str = "") -> Number:
-    """Return the same of a wrong prediction, which the estimate must contradict."""
-    return Number(name, float(predicted), found.value, found.error, float(allowance), reason, refuted=True)
-
-
-def mean_of(values: np.ndarray) -> Estimate:
-    """Return the mean of a sample with its standard error; InputError when fewer than two values are finite."""
-    kept = np.asarray(values, dtype=float)
-    if len(kept) < 2 or not np.isfinite(kept).all():
-        raise InputError(f"{len(kept)} values, some not finite, have no mean; leave lost networks out and count them.")
-    return Sample.of(kept).mean
-
-
-def std_of(values: np.ndarray) -> Estimate:
-    """Return the standard deviation of a sample with its standard error; errors as for the mean."""
-    mean_of(values)
-    return Sample.of(np.asarray(values, dtype=float)).std
-
-
-def variance_of(values: np.ndarray) -> Estimate:
-    """Return the variance of a sample with its standard error, from the squares about the mean."""
-    return mean_of((values - np.mean(values)) ** 2 * len(values) / (len(values) - 1))
 
 
 def histogram(values: np.ndarray, *, name: str = "exact networks", columns: int = 30) -> Series:
@@ -189,6 +127,13 @@ def histogram(values: np.ndarray, *, name: str = "exact networks", columns: int 
     counts, width = np.histogram(values, edges)[0], edges[1] - edges[0]
     size = len(values) * width
     return Series.of(name, "measured", (edges[:-1] + edges[1:]) / 2, counts / size, np.sqrt(counts) / size)
+
+
+def density_line(law: Density, name: str, *, refuted: bool = False) -> Series:
+    """Return the density of a correlation, per rho, of its law in artanh(rho)."""
+    line = np.tanh(np.linspace(-3, 3.8, 200))
+    height = law.at_points(np.arctanh(line)) / (1 - line**2)
+    return Series.of(name, "refuted" if refuted else "predicted", line, height)
 
 
 def estimates(name: str, x: Sequence[float] | np.ndarray, found: Sequence[Estimate]) -> Series:

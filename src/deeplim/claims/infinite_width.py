@@ -1,245 +1,154 @@
-"""Claims about one layer, and about networks of infinite width."""
+"""Claims about networks of infinite width, measured by quadrature of a layer's definition or with wide networks."""
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+from scipy.optimize import brentq
 
-from deeplim.activations import Elementwise, LeakyReLU
+from deeplim.activations import LeakyReLU
 from deeplim.architecture import MLP
-from deeplim.claims.claim import (
-    Claim,
-    Figure,
-    Number,
-    Outcome,
-    Series,
-    control,
-    estimates,
-    mean_of,
-    number_of,
-)
-from deeplim.claims.draws import at_depth, correlations, covariances, told
+from deeplim.claims.claim import Claim, Figure, Outcome, Series, estimates
+from deeplim.claims.draws import correlations, networks_at
+from deeplim.claims.measures import extrapolated, mean_of
+from deeplim.claims.number import Allowance, number_of
+from deeplim.claims.quadrature import follow, leaky
 from deeplim.inputs import gram
 from deeplim.limits.flow import flow_clock
-from deeplim.limits.infinite_width import InfiniteWidth
+from deeplim.limits.unshaped_sde import UnshapedSDE
 from deeplim.shaping.infinite_width import tat_slope
 from deeplim.statistics import Estimate
 
-_GRID = np.linspace(-1, 1, 101)
-_RHOS = (-0.9, -0.5, 0.0, 0.3, 0.6, 0.9)
 _ETA = 0.9
-
-
-def _arccosine(rho: np.ndarray | float) -> np.ndarray | float:
-    return (np.sqrt(1 - rho**2) + (np.pi - np.arccos(rho)) * rho) / np.pi
-
-
-def _one_layer(network: MLP, networks: int, seed: int) -> list[Estimate]:
-    """E V^{12} after one layer, which a network of any width has exactly, from each of six correlations."""
-    drawn = (at_depth(network, gram(correlation=rho), networks=networks, seed=seed + k) for k, rho in enumerate(_RHOS))
-    return [mean_of(covariances(paths)) for paths in drawn]
-
-
-def _arccosine_kernel(seed: int) -> Outcome:
-    network, count = MLP(width=100, depth=1), 40_000
-    found = _one_layer(network, count, seed)
-    numbers = [number_of(f"K({rho})", float(_arccosine(rho)), one) for rho, one in zip(_RHOS, found, strict=True)]
-    series = (
-        Series.of("arc-cosine kernel of degree one", "predicted", _GRID, _arccosine(_GRID)),
-        estimates("mean of one layer", _RHOS, found),
-    )
-    simulated = f"{count:,} exact layers of {network} from each of six correlations; seeds {seed} to {seed + 5}."
-    return Outcome(tuple(numbers), simulated, Figure("correlation ρ of the inputs", "E V¹² after one layer", series))
-
-
-def _sign(seed: int) -> Outcome:
-    network, count = MLP(width=100, depth=1), 40_000
-    found = [
-        Estimate(np.pi * (one.value - rho), np.pi * one.error)
-        for rho, one in zip(_RHOS, _one_layer(network, count, seed), strict=True)
-    ]
-    minus = np.sqrt(1 - _GRID**2) - _GRID * np.arccos(_GRID)
-    plus = np.sqrt(1 - _GRID**2) + _GRID * np.arccos(_GRID)
-    at = 0.6
-    measured = found[_RHOS.index(at)]
-    numbers = (
-        number_of("ν̂(0.6), minus sign", np.sqrt(1 - at**2) - at * np.arccos(at), measured),
-        control("ν̂(0.6), plus sign", np.sqrt(1 - at**2) + at * np.arccos(at), measured),
-    )
-    series = (
-        Series.of("√(1−ρ²) − ρ arccos ρ", "predicted", _GRID, minus),
-        Series.of("√(1−ρ²) + ρ arccos ρ", "refuted", _GRID, plus),
-        estimates("π (E V¹² − ρ) of one layer", _RHOS, found),
-    )
-    simulated = f"{count:,} exact layers of {network} from each of six correlations; seeds {seed} to {seed + 5}."
-    return Outcome(numbers, simulated, Figure("correlation ρ of the inputs", "ν̂(ρ)", series))
-
-
-def _kept_differences(gap: float, count: int, seed: int) -> Estimate:
-    """E |h - h'|^2 / (2 n (1 - rho)) after one layer of width 50."""
-    paths = at_depth(MLP(width=50, depth=1), gram(gap=gap), networks=count, seed=seed)
-    root = np.exp(paths.log_norm[:, -1] / 2)
-    apart = (root[:, 0] - root[:, 1]) ** 2 / 2 + root[:, 0] * root[:, 1] * np.exp(paths.log_gap[:, -1, 0])
-    return mean_of(apart / gap)
-
-
-def _slope_at_one(seed: int) -> Outcome:
-    gaps, count = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8), 40_000
-    found = [_kept_differences(gap, count, seed + k) for k, gap in enumerate(gaps)]
-    line = np.geomspace(1e-8, 1e-1, 60)
-    first = 1 - 2 * np.sqrt(2) / (3 * np.pi) * np.sqrt(line)
-    numbers = (
-        number_of(
-            "(1 − K(ρ)) / (1 − ρ) as ρ → 1",
-            1.0,
-            found[-1],
-            allowance=1e-4,
-            reason="(2√2/3π) √(1−ρ) is 3e-5 at the gap simulated",
-        ),
-        number_of(
-            "the same at 1 − ρ = 0.01",
-            1 - 0.1 * 2 * np.sqrt(2) / (3 * np.pi),
-            found[1],
-            allowance=0.01,
-            reason="the next term of the series is of order 1 − ρ",
-        ),
-    )
-    series = (
-        Series.of("1 − (2√2/3π) √(1−ρ)", "predicted", line, first),
-        estimates("mean of one layer", gaps, found),
-    )
-    simulated = f"{count:,} exact layers of width 50 from each of six gaps; seeds {seed} to {seed + 5}."
-    return Outcome(numbers, simulated, Figure("gap 1 − ρ of the inputs", "(1 − K(ρ)) / (1 − ρ)", series, log_x=True))
-
-
-def _dual(function: str, dual: Callable, width: int, count: int) -> Callable[[int], Outcome]:
-    def check(seed: int) -> Outcome:
-        network = MLP(width=width, depth=1, activation=Elementwise(function=function))
-        found = _one_layer(network, count, seed)
-        numbers = [
-            number_of(f"K({rho})", float(dual(rho) / dual(1.0)), one) for rho, one in zip(_RHOS, found, strict=True)
-        ]
-        series = (
-            Series.of("closed form", "predicted", _GRID, dual(_GRID) / dual(1.0)),
-            estimates("mean of one layer", _RHOS, found),
-        )
-        simulated = f"{count:,} exact layers of {network} from each of six correlations; seeds {seed} to {seed + 5}."
-        return Outcome(
-            tuple(numbers), simulated, Figure("correlation ρ of the inputs", "E V¹² after one layer", series)
-        )
-
-    return check
+_ROUNDING = 2e-11
+"""What rounding and the solver of a slope may do to a correlation."""
 
 
 def _collapse(seed: int) -> Outcome:
-    depth = 10_000
-    layers = sorted({round(layer) for layer in np.geomspace(10, depth, 25)})
-    limit = InfiniteWidth(MLP(width=1000, depth=depth))
-    gap = limit.sample(gram(correlation=0.3), layers=layers).correlation_gap[0, :, 0]
-    scaled = np.array(layers) ** 2 * gap
-    rate = 9 * np.pi**2 / 2
-    numbers = (
-        Number(
-            "ℓ² (1 − ρ_ℓ) at ℓ = 10,000",
-            rate,
-            float(scaled[-1]),
-            allowance=rate * 10 * np.log(depth) / depth,
-            reason="10 log(ℓ)/ℓ of it: the collapse is reached like log(ℓ)/ℓ",
-        ),
+    """Measured: a layer by quadrature of its definition, again and again. Predicted: 9/(2 kappa^2), by the SDE; they
+    share nothing.
+
+    (1 - rho)^(-1/2) grows by sqrt(2)/(3 pi) a layer, plus what falls like 1/layer: over layers l to 2l the rate is off
+    by 3 log(2)/l of it.
+    """
+    depth = 4000
+    half = depth // 2
+    gaps = follow(leaky(0.0), 0.7, depth)
+    found = (half / (gaps[depth] ** -0.5 - gaps[half] ** -0.5)) ** 2
+    rate = UnshapedSDE(MLP(width=1000, depth=1000)).parameters["q_0"]
+    number = number_of(
+        "ℓ² (1 − ρ_ℓ) by layers 2,000 to 4,000, 9π²/2",
+        rate,
+        Estimate(found, 0.0),
+        refutes={"twice the drift": rate / 4, "half the drift": 4 * rate, "9/2, a drift without its 1/π": 4.5},
+        allowance=Allowance(4 / half * rate, "4/ℓ of it, ℓ = 2,000: the next term of the series is 3 log(2)/ℓ"),
     )
+    layers = sorted({round(layer) for layer in np.geomspace(10, depth, 25)})
     series = (
         Series.of("9π²/2", "predicted", [layers[0], depth], [rate, rate]),
-        Series.of("infinite-width recursion", "measured", layers, scaled),
+        Series.of("twice the drift", "refuted", [layers[0], depth], [rate / 4, rate / 4]),
+        Series.of("one layer by quadrature, composed", "measured", layers, np.array(layers) ** 2 * gaps[layers]),
     )
-    simulated = "The infinite-width recursion of an unshaped ReLU MLP from ρ = 0.3, 10,000 layers; nothing random."
-    return Outcome(numbers, simulated, Figure("layer ℓ", "ℓ² (1 − ρ_ℓ)", series, log_x=True))
+    simulated = "A ReLU layer of infinite width by quadrature, composed 4,000 times from ρ = 0.3; nothing random."
+    return Outcome((number,), simulated, Figure("layer ℓ", "ℓ² (1 − ρ_ℓ)", series, log_x=True))
 
 
-def _tat_map(c: float, alpha: float) -> float:
-    """C(c) = [(1-alpha)^2 (sqrt(1-c^2) + (pi - arccos c) c) / pi + 2 alpha c] / (1 + alpha^2)."""
-    part = (np.sqrt(max(1 - c * c, 0.0)) + (np.pi - np.arccos(c)) * c) / np.pi
-    return ((1 - alpha) ** 2 * part + 2 * alpha * c) / (1 + alpha**2)
+def _tat_map(c: float, alpha: float, strength: float = 1.0) -> float:
+    """C(c) = c + strength kappa nuhat(c), kappa = (1 - alpha)^2 / (pi (1 + alpha^2)); TAT's for strength 1."""
+    kappa = strength * (1 - alpha) ** 2 / (np.pi * (1 + alpha**2))
+    return c + kappa * (np.sqrt(max(1 - c * c, 0.0)) - c * np.arccos(c))
+
+
+def _composed(depth: int, alpha: float, strength: float = 1.0) -> list[float]:
+    curve = [0.0]
+    for _ in range(depth):
+        curve.append(min(_tat_map(curve[-1], alpha, strength), 1.0))
+    return curve
 
 
 def _tat_correlation(seed: int) -> Outcome:
-    width, depth, count = 2000, 50, 2000
-    network = MLP(width=width, depth=depth, activation=LeakyReLU(slope=tat_slope(MLP(width=1, depth=depth), eta=_ETA)))
-    inputs, layers = gram(correlation=0.0), list(range(0, depth + 1, 5))
-    recursion = InfiniteWidth(network).sample(inputs, layers=layers)
-    curve = 1 - recursion.correlation_gap[0, :, 0]
-    found = mean_of(correlations(at_depth(network, inputs, networks=count, seed=seed)))
+    """Measured: exact networks, and a layer by quadrature of its definition. Predicted: eta, for which TAT's closed C
+    map was solved. Only the slope is shared.
+    """
+    widths, depth, count = (500, 1000), 50, 2000
+    slope = tat_slope(MLP(width=1, depth=depth), eta=_ETA)
+    networks = [MLP(width=width, depth=depth, activation=LeakyReLU(slope=slope)) for width in widths]
+    pair = gram(correlation=0.0)
+    drawn = [
+        correlations(networks_at(network, pair, networks=count, seed=seed + k)) for k, network in enumerate(networks)
+    ]
+    curve = 1 - follow(leaky(slope), 1.0, depth)
+    half, twice = _composed(depth, slope, 0.5), _composed(depth, slope, 2.0)
+    controls = {
+        "half the shaping": half[-1],
+        "twice the shaping": twice[-1],
+        "ReLU, slope 0": _composed(depth, 0.0)[-1],
+        "a linear network": 0.0,
+    }
     numbers = (
-        Number("ρ at the last layer, infinite width", _ETA, float(curve[-1]), uncertainty=1e-10),
-        number_of("mean ρ at the last layer, width 2000", _ETA, found, allowance=depth / width, reason="depth/width"),
+        number_of(
+            "ρ at the last layer, infinite width",
+            _ETA,
+            Estimate(float(curve[-1]), _ROUNDING),
+            refutes=controls,
+        ),
+        number_of(
+            "mean ρ at the last layer, widths 500 and 1000 extrapolated",
+            _ETA,
+            extrapolated(mean_of, *drawn),
+            refutes=controls,
+            allowance=Allowance((depth / widths[0]) ** 2 / 2, "(depth/width)²/2, the next order after extrapolation"),
+        ),
     )
-    c, shape = 0.0, [0.0]
-    for _ in range(depth):
-        c = _tat_map(c, network.activation.slope)  # type: ignore[union-attr]
-        shape.append(c)
+    layers = range(depth + 1)
     series = (
-        Series.of("composed C map", "predicted", range(depth + 1), shape),
-        estimates("exact networks, mean", [depth], [found]),
-        Series.of("infinite-width recursion", "measured", layers, curve),
+        Series.of("TAT's C map, composed", "predicted", layers, _composed(depth, slope)),
+        Series.of("half the shaping", "refuted", layers, half),
+        Series.of("twice the shaping", "refuted", layers, twice),
+        estimates("exact networks of width 1000, mean", [depth], [mean_of(drawn[1])]),
+        Series.of("one layer by quadrature, composed", "measured", layers[::5], curve[::5]),
     )
-    return Outcome(numbers, told(network, inputs, count, seed), Figure("layer", "correlation ρ", series))
+    simulated = f"{count:,} exact networks of each width, {networks[1]} among them; {pair}; seeds from {seed}."
+    return Outcome(numbers, simulated, Figure("layer", "correlation ρ", series))
+
+
+def _shortfall(depth: int, slope: float) -> float:
+    return _ETA - float(1 - follow(leaky(slope), 1.0, depth)[-1])
+
+
+def _strength(depth: int) -> float:
+    """(c_+ - c_-)^2 depth/(2 pi rate), slopes 1 and alpha scaled to s_+^2 + s_-^2 = 2, that brings 0 to eta."""
+    alpha = brentq(partial(_shortfall, depth), 0.0, 1.0, xtol=1e-13)
+    return float((1 - alpha) ** 2 / (1 + alpha**2) * depth / np.pi)
 
 
 def _tat_dictionary(seed: int) -> Outcome:
-    depths = (30, 100, 300, 1000, 3000)
-    slopes = [tat_slope(MLP(width=1, depth=depth), eta=_ETA) for depth in depths]
-    strengths = [(1 - alpha) ** 2 * depth / (2 * np.pi) for alpha, depth in zip(slopes, depths, strict=True)]
-    end, begin = flow_clock(np.array([1 - _ETA, 1.0]))
-    time = float(end - begin)
-    delta = np.sqrt(2 * np.pi * time / depths[-1])
-    numbers = (
-        Number(
-            "(c₊ − c₋)²/(2π) · depth/rate",
-            time,
-            strengths[-1],
-            allowance=time * delta,
-            reason="1 − α of it at depth 3,000, the size of the shaping",
+    """Measured: the slope for which a layer, by quadrature of its definition, composed comes to eta. Predicted: the
+    integral of 1/nuhat, by the library's clock. They share nothing.
+    """
+    depths = (30, 60, 120, 240)
+    strengths = [_strength(depth) for depth in depths]
+    begin, target, less = flow_clock(np.array([1.0, 1 - _ETA, 0.2]))
+    time = float(target - begin)
+    number = number_of(
+        "(c₊ − c₋)²/(2π) · depth/rate, depths 120 and 240 extrapolated",
+        time,
+        Estimate(2 * strengths[-1] - strengths[-2], 0.0),
+        refutes={"half the time": time / 2, "twice the time": 2 * time, "the time to ρ = 0.8": float(less - begin)},
+        allowance=Allowance(
+            time * (time / depths[-2]) ** 2, "(time/depth)² of it, depth 120: the next order after extrapolation"
         ),
     )
+    ends = [depths[0], depths[-1]]
     series = (
-        Series.of("time of the flow of ν̂ from 0 to 0.9", "predicted", [depths[0], depths[-1]], [time, time]),
-        Series.of("(1 − α)² depth/(2π), α by TAT", "measured", depths, strengths),
+        Series.of("time of the flow of ν̂ from 0 to 0.9", "predicted", ends, [time, time]),
+        Series.of("the time to ρ = 0.8", "refuted", ends, [float(less - begin)] * 2),
+        Series.of("strength that brings 0 to 0.9, by quadrature", "measured", depths, strengths),
     )
-    simulated = "The slopes that TAT's condition gives at five depths; nothing random."
-    return Outcome(numbers, simulated, Figure("depth", "(1 − α)² depth/(2π)", series, log_x=True))
+    simulated = "The slope that takes 0 to 0.9 at four depths, a layer by quadrature; nothing random."
+    return Outcome((number,), simulated, Figure("depth", "(c₊ − c₋)²/(2π) · depth/rate", series, log_x=True))
 
 
 CLAIMS = (
-    Claim(
-        "arccosine-kernel",
-        "One ReLU layer maps a correlation by the arc-cosine kernel, ρ + ν̂(ρ)/π, on average at any width.",
-        "Cho & Saul 2009, the arc-cosine kernel of degree 1",
-        _arccosine_kernel,
-    ),
-    Claim(
-        "sign-is-minus",
-        "ν̂(ρ) = √(1−ρ²) − ρ arccos ρ, with a minus sign; the plus sign found in public lecture notes is an error.",
-        "Li & Nica 2023 and Li, Nica & Roy 2022 for ν̂; Cho & Saul 2009 for the kernel",
-        _sign,
-    ),
-    Claim(
-        "slope-one",
-        "ReLU's correlation map has slope one at ρ = 1, and 1 − K(ρ) falls short of 1 − ρ by (2√2/3π)(1−ρ)^(3/2).",
-        "Cho & Saul 2009; the C map of Martens et al. 2021",
-        _slope_at_one,
-    ),
-    Claim(
-        "erf-arcsine",
-        "The dual of erf is the arcsine kernel: arcsin(2ρ/3) over its value at ρ = 1.",
-        "Williams 1997; a dual activation in the sense of Daniely, Frostig & Singer 2016",
-        _dual("erf", lambda rho: np.arcsin(2 * rho / 3), 50, 20_000),
-        quick=False,
-    ),
-    Claim(
-        "sine-dual",
-        "The dual of sin is sinh(ρ)/sinh(1) after scaling to unit norm.",
-        "by the characteristic function; a dual activation in the sense of Daniely, Frostig & Singer 2016",
-        _dual("sin", np.sinh, 50, 20_000),
-        quick=False,
-    ),
     Claim(
         "collapse-rate",
         "At infinite width inputs of an unshaped ReLU MLP align as 1 − ρ ~ 9π²/(2ℓ²), the start q₀ of the SDE.",

@@ -70,14 +70,18 @@ def _print_list(chosen: "Sequence[Claim]", as_json: bool) -> None:
 
 
 def _table(results: "Sequence[Result]") -> str:
-    from deeplim.reporting.gallery import number_row
+    from deeplim.reporting.gallery import control_row, number_row
     from deeplim.tables import text_table
 
     lines = []
     for result in results:
-        for place, number in enumerate(result.outcome.numbers):
-            row = number_row(number)
-            lines.append([result.claim.name if place == 0 else "", *(row[name] for name in _COLUMNS)])
+        name = result.claim.name
+        for number in result.outcome.numbers:
+            controls = [control_row(number, control) for control in number.controls]
+            rows = [number_row(number), *(row | {"name": f"  {row['name']}"} for row in controls)]
+            for row in rows:
+                lines.append([name, *(row[column] for column in _COLUMNS)])
+                name = ""
     return text_table(["claim", *_COLUMNS], lines)
 
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from deeplim import __version__
-from deeplim.claims import Figure, Number, Result, Series
-from deeplim.claims.claim import HOLDS, SIGMAS, WITHIN
+from deeplim.claims import Control, Figure, Number, Result, Series
+from deeplim.claims.number import HOLDS, SIGMAS, WITHIN
 from deeplim.drawing import EXACT, LIMIT, Chart, finished, plus_minus, svg
 from deeplim.errors import InputError
 from deeplim.files import write_whole
 from deeplim.reporting.render import breakable, safe
 
-MEASURED, PREDICTED, REFUTED = (EXACT, "#15876f"), (LIMIT, "#a8479b"), ("#7d8590", "#7d8590")
+MEASURED, PREDICTED, REFUTED = (EXACT, "#15876f"), (LIMIT, "#a8479b"), ("#7d8590", "#8f7a50", "#8a6f9a")
 _COLOURS = {"measured": MEASURED, "predicted": PREDICTED, "refuted": REFUTED}
+_DASHES = {"measured": ([2.4, 2.4],), "predicted": ([1, 0],), "refuted": ([7, 4], [3, 3], [9, 3, 2, 3])}
+"""Of the lines, and of the legend alone for points."""
 _LEVELS = {HOLDS: "fine", WITHIN: "fine"}
 _WORDS = {HOLDS: "holds", WITHIN: "holds, finite size"}
 PAGE, NUMBERS = "index.html", "claims.json"
@@ -98,20 +100,22 @@ def _legend(drawn: Sequence[Series]) -> tuple[Any, Any]:
     """The colours and dashes of the series, with one legend for both."""
     import altair as alt
 
+    colours: list[Any]
+    dashes: list[Any]
     seen = {"measured": 0, "predicted": 0, "refuted": 0}
     colours, dashes = [], []
     for series in drawn:
-        place = seen[series.role]
+        for chosen, kinds in ((colours, _COLOURS), (dashes, _DASHES)):
+            chosen.append(kinds[series.role][seen[series.role] % len(kinds[series.role])])
         seen[series.role] += 1
-        colours.append(_COLOURS[series.role][place % 2])
-        dashes.append([5, 4] if series.role == "refuted" else [1, 0])
     names = [_name(series) for series in drawn]
+    # One legend for both, as both are of the same names.
     legend = alt.Legend(
-        title=None, orient="top", columns=1, symbolType="square", symbolOpacity=1, symbolStrokeWidth=0, rowPadding=3
+        title=None, orient="top", columns=1, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2.4, rowPadding=-4
     )
     return (
         alt.Color("series:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
-        alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
+        alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=legend),
     )
 
 
@@ -183,24 +187,49 @@ def _card(result: Result, chart: Chart) -> dict[str, Any]:
         "verdict": _WORDS.get(outcome.verdict, "fails"),
         "full": outcome.verdict,
         "level": _LEVELS.get(outcome.verdict, "problem"),
-        "numbers": [number_row(number) for number in outcome.numbers],
+        "numbers": [
+            {**number_row(number), "controls": [_control(number, one) for one in number.controls]}
+            for number in outcome.numbers
+        ],
         "reasons": _reasons(outcome.numbers),
         "svg": safe(svg(chart, title=False)),
         "drawn": "Points are measured" + (", bars ± one standard error" if _has_bars(outcome.figure) else "") + ".",
     }
 
 
+def _control(number: Number, control: Control) -> dict[str, Any]:
+    row = control_row(number, control)
+    return {**row, "law": control.name, "apart": _times(number.margin(control)), "refuted": number.refutes(control)}
+
+
 def number_row(number: Number) -> dict[str, str]:
-    """Return one number as the words of a table: a wrong prediction says so, an exact measurement has no ±."""
+    """Return one number as the words of a table; an exact measurement has no ±."""
     return {
         "name": number.name,
-        "predicted": f"{number.predicted:.4g}" + (" (to refute)" if number.refuted else ""),
+        "predicted": f"{number.predicted:.4g}",
         "measured": plus_minus(number.measured, number.uncertainty),
         "allowance": f"{number.allowance:.2g}" if number.allowance else "–",
-        "verdict": ("refuted" if number.verdict == HOLDS else "not refuted")
-        if number.refuted
-        else _WORDS.get(number.verdict, "fails"),
+        "verdict": _WORDS.get(number.agrees, "fails"),
     }
+
+
+def control_row(number: Number, control: Control) -> dict[str, str]:
+    """Return what another law predicts for a number, as words in the columns of its row."""
+    apart = _times(number.margin(control))
+    return {
+        "name": f"not: {control.name}",
+        "predicted": f"{control.predicted:.4g}",
+        "measured": "",
+        "allowance": "",
+        "verdict": f"refuted, {apart}" if number.refutes(control) else f"not refuted, {apart}",
+    }
+
+
+def _times(margin: float) -> str:
+    """How far off a prediction is, in tolerances."""
+    if not margin < 1000:
+        return "over 1000 ×" if margin >= 1000 else "no number"
+    return f"{margin:.1f} ×" if margin < 9.95 else f"{margin:.0f} ×"
 
 
 def _reasons(numbers: Sequence[Number]) -> list[str]:
