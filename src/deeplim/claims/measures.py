@@ -6,7 +6,7 @@ import numpy as np
 
 from deeplim.claims.number import Allowance
 from deeplim.errors import InputError
-from deeplim.statistics import Estimate, Sample
+from deeplim.statistics import Estimate, Sample, fraction
 
 _ONE_WIDTH = 10.0
 """What a network of width n is off by is below this over n, in the measures that are extrapolated."""
@@ -29,6 +29,11 @@ def std_of(values: np.ndarray) -> Estimate:
 def variance_of(values: np.ndarray) -> Estimate:
     """Return the variance of a sample with its standard error, from the squares about the mean."""
     return mean_of((values - np.mean(values)) ** 2 * len(values) / (len(values) - 1))
+
+
+def part_of(count: int, total: int) -> Estimate:
+    """Return count / total with its binomial standard error, as of one more in and one more out: above 0 for none."""
+    return Estimate(count / total, fraction(count + 1, total + 2).error)
 
 
 def scaled(found: Estimate, factor: float, offset: float = 0.0) -> Estimate:

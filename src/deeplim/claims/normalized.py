@@ -12,7 +12,7 @@ from deeplim.activations import Shaped, ShapedReLU
 from deeplim.architecture import MLP
 from deeplim.claims.claim import Claim, Figure, Outcome, Series, density_line, estimates, histogram
 from deeplim.claims.draws import correlations, log_norms, networks_at, told
-from deeplim.claims.measures import difference, extrapolated, mean_of, next_order, scaled, std_of
+from deeplim.claims.measures import difference, extrapolated, mean_of, next_order, part_of, scaled, std_of
 from deeplim.claims.number import Allowance, Number, number_of
 from deeplim.gaussian import nuhat
 from deeplim.inputs import gram
@@ -25,7 +25,7 @@ from deeplim.limits.laws import (
     shaped_relu_drift,
     shaped_smooth_drift,
 )
-from deeplim.statistics import Estimate, fraction
+from deeplim.statistics import Estimate
 
 _RHO = 0.3
 _PAIR = gram(correlation=_RHO)
@@ -218,7 +218,7 @@ def _no_explosion(seed: int) -> Outcome:
         number_of(
             "P(V > 100 at layer/width = 4)",
             0.0,
-            fraction(int(exploded.sum()), count),
+            part_of(int(exploded.sum()), count),
             refutes={"as without RMSNorm, P(Γ(β+1) < β) at β = 3/4": explosion_probability(3 * p)},
             allowance=Allowance(
                 _UNSEEN / count, f"{_UNSEEN}/{count}: what has a greater probability is seen in {count} networks"

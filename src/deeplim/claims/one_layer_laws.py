@@ -11,10 +11,9 @@ from scipy.stats import binom, chi2
 from deeplim.architecture import MLP
 from deeplim.claims.claim import Claim, Figure, Outcome, Series, estimates, histogram
 from deeplim.claims.draws import ONE, log_gaps, log_norms, networks_at, weights_at
-from deeplim.claims.measures import mean_of, variance_of
+from deeplim.claims.measures import mean_of, part_of, variance_of
 from deeplim.claims.number import Allowance, number_of
 from deeplim.inputs import gram
-from deeplim.statistics import fraction
 
 
 def _chi_square(seed: int) -> Outcome:
@@ -60,7 +59,7 @@ def _dead(seed: int) -> Outcome:
     n, depth, count = 6, 50, 10_000
     layers = list(range(5, depth + 1, 5))
     dead = weights_at(MLP(width=n, depth=depth), ONE, networks=count, seed=seed, layers=layers).dead
-    found = [fraction(int(lost), count) for lost in dead]
+    found = [part_of(int(lost), count) for lost in dead]
     line = np.arange(0, depth + 1)
     curves = {
         name: 1 - (1 - chance) ** line for name, chance in (("half", 2.0**-7), ("once", 2.0**-n), ("twice", 2**-5))

@@ -22,22 +22,16 @@ def leaky(slope: float) -> Phi:
     return lambda x: np.where(x > 0, x, slope * x)
 
 
-def gap_after(phi: Phi, gap: float, *, centred: bool = False) -> float:
-    """Return 1 - rho' after a layer of infinite width, for 0 < gap < 2; centred: with LayerNorm after the activation.
-
-    1 - rho' = E (phi - phi')^2 / (2 Var phi), or over 2 E phi^2 where the mean is not taken out.
-    """
+def gap_after(phi: Phi, gap: float) -> float:
+    """Return 1 - rho' = E (phi - phi')^2 / (2 E phi^2) after a layer of infinite width, for 0 < gap < 2."""
     angle = 2 * np.arcsin(np.sqrt(gap / 2))
     node, weight = _rule()
     edges = np.sort(np.mod([0.0, np.pi, angle, np.pi + angle], 2 * np.pi)) + np.pi / 2
     width = np.diff(edges, append=edges[0] + 2 * np.pi)[:, None]
     t = edges[:, None] + width * node
     one, other = phi(np.cos(t)), phi(np.cos(t - angle))
-    share = width * weight / (2 * np.pi)
-    square, apart = 2 * np.sum(share * one**2), np.sum(share * (one - other) ** 2)
-    if centred:
-        square -= (np.sqrt(np.pi / 2) * np.sum(share * one)) ** 2
-    return float(apart / square)
+    share = width * weight
+    return float(np.sum(share * (one - other) ** 2) / (2 * np.sum(share * one**2)))
 
 
 def follow(phi: Phi, gap: float, depth: int) -> np.ndarray:

@@ -7,14 +7,14 @@ from deeplim.activations import Shaped
 from deeplim.architecture import MLP
 from deeplim.claims.claim import Claim, Figure, Outcome, Series, estimates, histogram
 from deeplim.claims.draws import ONE, log_norms, networks_at
-from deeplim.claims.measures import extrapolated, mean_of, next_order, variance_of
+from deeplim.claims.measures import extrapolated, mean_of, next_order, part_of, variance_of
 from deeplim.claims.number import Allowance, Number, number_of
 from deeplim.inputs import gram
 from deeplim.limits.density import Density
 from deeplim.limits.laws import explosion_probability, stationary_norm_density
 from deeplim.limits.smooth_sde import SmoothSDE
 from deeplim.paths import Paths
-from deeplim.statistics import Estimate, fraction
+from deeplim.statistics import Estimate
 
 _HORIZONS = 8, 4
 """layer/width by which all but a few paths, and networks, have exploded or died."""
@@ -33,7 +33,7 @@ def _silu(beta: float, width: int, horizon: int) -> MLP:
 def _paths_number(beta: float, norm: float, others: dict[str, float], count: int, seed: int) -> tuple[Number, Estimate]:
     limit = SmoothSDE(_silu(beta, 1000, _HORIZONS[0]))
     times = limit.explosion_times(gram(covariance=[[norm]]), samples=count, seed=seed)
-    found = fraction(int(np.isfinite(times).sum()), count)
+    found = part_of(int(np.isfinite(times).sum()), count)
     number = number_of(
         f"P(explosion) at β = {beta:g}, V₀ = {norm:g}, paths of the SDE",
         explosion_probability(beta, norm),
