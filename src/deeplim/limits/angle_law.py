@@ -34,7 +34,8 @@ def vanishing_angle(width: int) -> tuple[float, float]:
     """Return the mean and variance of log sin^2 theta' - log sin^2 theta as theta vanishes, for a ReLU layer.
 
     It is the logarithm of chi^2_{N-1} / chi^2_N, independent, N ~ Binomial(width, 1/2) conditioned on N >= 2: sums of
-    digamma and trigamma functions; about -2 / width and 8 width / (width + 5)^2. InputError for a width below 2.
+    digamma and trigamma functions; -2 / width - 8 / width^2 and 8 / width + 32 / width^2 up to third order. InputError
+    for a width below 2.
     Source: Jakub & Nica 2023.
     """
     if not width >= 2:
