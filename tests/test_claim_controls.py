@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from controls import FAR, FIGURE, complaints, made_claim, made_number
 
-from deeplim.claims import Control, Number, Outcome
+from deeplim.claims import Control, Number, Outcome, Series
 from deeplim.claims.number import Allowance, number_of
 from deeplim.errors import InputError
-from deeplim.reporting.gallery import gallery, number_row
+from deeplim.reporting.gallery import draw, gallery, number_row
 from deeplim.statistics import Estimate
+from deeplim.tables import text_table
 
 
 def test_chance_is_given_five_standard_errors_and_finite_size_its_allowance():
@@ -122,12 +123,26 @@ def test_what_is_refuted_stands_beside_the_number_on_the_page_and_in_the_data():
     near, far = Control("half the drift", 1.4), Control("no drift & no noise", 3.0)
     claim = made_claim(made_number(1.0, 1.0, controls=(near, far)))
     made = gallery([claim.run(0)])
-    assert "Refutes half the drift, 1.4 <strong" in made.html
+    assert "Refutes half the drift: 1.4 <strong" in made.html
     assert "not refuted (0.8\u00a0×)" in made.html
-    assert "no drift &amp; no noise, 3 (4.0\u00a0×)." in made.html
+    assert "no drift &amp; no noise: 3 (4.0\u00a0×)." in made.html
     assert made.data["claims"][0]["refutes"] == ["no drift & no noise"]
     [number] = made.data["claims"][0]["numbers"]
     assert [control["verdict"] for control in number["refutes"]] == ["not refuted", "refuted"]
     assert number["refutes"][0]["apart_in_tolerances"] == pytest.approx(0.8)
     assert (number["tolerance"], number["verdict"]) == (0.5, "fails")
     assert number_row(claim.run(0).outcome.numbers[0])["verdict"] == "holds"
+
+
+def test_a_figure_says_refuted_of_a_claim_that_holds_alone():
+    line = Series.of("half the drift", "refuted", [0, 1], [0, 0.5])
+    figure = replace(FIGURE, series=(*FIGURE.series, line))
+    for measured, told in ((1.0, "refuted: half the drift"), (9.0, "to refute: half the drift")):
+        outcome = Outcome((made_number(1.0, measured),), "nothing", figure)
+        spec = draw(replace(made_claim(), check=lambda seed, outcome=outcome: outcome).run(0)).to_dict()
+        assert spec["layer"][0]["encoding"]["color"]["scale"]["domain"] == ["line", "points", told]
+
+
+def test_columns_are_even_where_letters_have_accents():
+    lines = text_table(["law", "ρ"], [["half of ν̂", "0.1"], ["no drift", "0.2"]]).splitlines()
+    assert [line.replace("\u0302", "").index("0") for line in lines[1:]] == [11, 11]

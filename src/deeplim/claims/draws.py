@@ -27,8 +27,8 @@ def networks_at(
 ) -> Paths:
     """Return exact networks at some layers, or at the last one, drawn neuron by neuron.
 
-    Of an MLP of slopes one or two inputs have code of their own, which double precision has not, nor two inputs: one
-    input is drawn beside a second one, and is the first of the two.
+    An MLP of slopes has code of its own for one input, and for two in single precision. So two inputs are drawn in
+    double precision, and one input beside a second, of which it is the first.
     """
     slopes = isinstance(network, MLP) and network.homogeneous
     return simulate(

@@ -37,6 +37,7 @@ def reproduce(names: tuple[str, ...], output: str, only_list: bool, seed: int, a
         _print_list(chosen, as_json)
         return
     seed = check_seed(seed)
+    from deeplim.claims.number import SIGMAS
     from deeplim.reporting.gallery import NUMBERS, PAGE, gallery, make_folder
 
     folder = make_folder(output)
@@ -55,6 +56,7 @@ def reproduce(names: tuple[str, ...], output: str, only_list: bool, seed: int, a
         print_json(made.data)
     else:
         click.echo(_table(results))
+        click.echo(f"2 × is two tolerances away; a tolerance is {SIGMAS:g} standard errors and the allowance.")
     click.echo(f"The gallery is at {(folder / PAGE).resolve()}", err=as_json)
     if made.data["fails"]:
         click.echo(f"Claims that fail: {', '.join(made.data['fails'])}", err=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -76,7 +76,7 @@ def draw(result: Result) -> Chart:
     """Return a claim's figure: measurements as points with one standard error, predictions as lines over them."""
     import altair as alt
 
-    figure = result.outcome.figure
+    figure = _labelled(result)
     colour, dash = _legend(figure.series)
     x = _axis(alt.X, figure.x, figure.log_x, [value for series in figure.series for value in series.x], of="x:Q")
     y, low = (_axis(alt.Y, figure.y, False, _heights(figure), of=name) for name in ("y:Q", "low:Q"))
@@ -108,7 +108,7 @@ def _legend(drawn: Sequence[Series]) -> tuple[Any, Any]:
         for chosen, kinds in ((colours, _COLOURS), (dashes, _DASHES)):
             chosen.append(kinds[series.role][seen[series.role] % len(kinds[series.role])])
         seen[series.role] += 1
-    names = [_name(series) for series in drawn]
+    names = [series.name for series in drawn]
     # One legend for both, as both are of the same names.
     legend = alt.Legend(
         title=None, orient="top", columns=1, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2.4, rowPadding=-4
@@ -119,14 +119,17 @@ def _legend(drawn: Sequence[Series]) -> tuple[Any, Any]:
     )
 
 
-def _name(series: Series) -> str:
-    return f"refuted: {series.name}" if series.role == "refuted" else series.name
+def _labelled(result: Result) -> Figure:
+    """The claim's figure, what its numbers refute named so: of a claim that fails, what they should."""
+    figure, word = result.outcome.figure, "to refute" if result.fails else "refuted"
+    series = [replace(one, name=f"{word}: {one.name}") if one.role == "refuted" else one for one in figure.series]
+    return replace(figure, series=tuple(series))
 
 
 def _rows(series: Series) -> list[dict[str, Any]]:
     error = series.error or (0.0,) * len(series.x)
     return [
-        {"series": _name(series), "x": x, "y": y, "low": y - e, "high": y + e}
+        {"series": series.name, "x": x, "y": y, "low": y - e, "high": y + e}
         for x, y, e in zip(series.x, series.y, error, strict=True)
     ]
 
