@@ -255,7 +255,7 @@ CLAIMS = (
     ),
     Claim(
         "finite-size",
-        "At width 100 the singular limit is a quarter off, and the moment chain, two moments a layer, is right.",
+        "At width 100 the singular limit gives E R = 0.48 where networks, and the moment chain, have 0.62.",
         "derived here; the limit is the second result of Li & Nica 2023",
         _finite,
         quick=False,
