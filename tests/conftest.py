@@ -4,6 +4,7 @@ In the modules past the border: those that users call refuse bad input themselve
 the modules that Numba compiles have Numba's types.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,12 @@ CHECKED = [
 
 typecheck = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook([f"deeplim.{module}" for module in CHECKED], "conftest.typecheck")
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, as tests send it, also where the tests run in the background of a shell, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
