@@ -31,7 +31,7 @@ def tasks(inputs: int, networks: int, seed: int) -> dict[str, Callable[[], objec
     network, given = dl.MLP(width=WIDTH, depth=DEPTH), dl.gram(rng.standard_normal((inputs, 400)))
     layers = np.array([DEPTH])
     norms, gaps = np.empty((networks, 1, inputs)), np.empty((networks, 1, inputs * (inputs - 1) // 2))
-    run = runner(network, given, layers, "auto")
+    run = runner(network, given, layers, "auto").run
     normals = rng.standard_normal((networks, inputs, WIDTH))
     factor = np.tril(rng.standard_normal((networks, inputs, inputs)))
 

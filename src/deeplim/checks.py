@@ -4,7 +4,6 @@ Each checker takes the argument's name and its value, and returns the value or r
 to give instead. True and False are no numbers, and what cannot be shown as text is shown by its type.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -15,11 +14,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from deeplim.errors import DeeplimError, InputError
-from deeplim.memory import address_space_left
+from deeplim.memory import check_room
 
 MOST_SAMPLES = 1_000_000_000
 MOST_LISTED = 1_000_000
 """Values that are taken of an iterable before it is refused: more are no list that a person gives."""
+FEWER = (
+    "ask for fewer samples, layers or inputs, or for networks' summary alone: "
+    "dl.summarize, or simulate without --output"
+)
+"""The cure for paths that do not fit in memory."""
 T = TypeVar("T")
 
 
@@ -164,15 +168,10 @@ def memory_of_paths(samples: int, layers: int, inputs: int) -> int:
 
 
 def check_memory(samples: int, layers: int, inputs: int) -> None:
-    """Raise InputError when paths of this size would not fit in the machine's memory."""
-    needed = memory_of_paths(samples, layers, inputs)
-    held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
-    left, whose = address_space_left(), "machine has"
-    if left is not None and (held is None or left < held):
-        held, whose = left, "limit on the process's address space leaves"
-    if held is not None and needed > 0.8 * held:
-        raise InputError(
-            f"{samples:,} samples of {inputs} inputs at {layers} layers take {needed / 2**30:.1f} GiB and the "
-            f"{whose} {held / 2**30:.1f}; ask for fewer samples, layers or inputs, or for networks' summary alone: "
-            "dl.summarize, or simulate without --output."
-        )
+    """Raise InputError when paths of this size would not fit in the memory that is left."""
+    check_room(memory_of_paths(samples, layers, inputs), words_of_paths(samples, layers, inputs), FEWER)
+
+
+def words_of_paths(samples: int, layers: int, inputs: int) -> str:
+    """Return what paths are of, in words."""
+    return f"{samples:,} samples of {inputs} inputs at {layers} layers"

@@ -1,19 +1,20 @@
 """The verbs: simulate exact networks, summarise very many of them, predict from a limit."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from deeplim.architecture import Network
-from deeplim.checks import check_count, check_seed
+from deeplim.checks import check_seed, memory_of_paths
 from deeplim.errors import InputError
-from deeplim.finite.chain import sample
-from deeplim.finite.device import choose
+from deeplim.finite.chain import Drawing, prepare, sample
 from deeplim.finite.runners import Precision
-from deeplim.inputs import Inputs, check_inputs
+from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.paths import Paths, check_layers
+from deeplim.memory import threads_with_room
+from deeplim.parallel import thread_count
+from deeplim.paths import Paths
 from deeplim.specs import kind_of
 from deeplim.summary import Summary, part, summarize_blocks
+from deeplim.tally import block_size, memory_of_counting
 
 AHEAD = 65_536
 """Networks that a GPU draws at a time for a summary; it changes no number."""
@@ -38,8 +39,10 @@ def simulate(
     number of networks. layers: which to record, from 0 (the inputs) to the depth; 41 evenly spaced ones by default.
     precision: "auto", or "double" for double precision throughout, which takes longer (``deeplim.finite.chain.sample``
     says where "auto" is single). device: 'cpu', 'cuda' (an NVIDIA GPU) or 'auto' (a GPU where there is one and the run
-    is long); see docs/gpu.md. InputError for counts, seeds, layers, threads or a precision out of range, and for cuda
-    where it cannot run.
+    is long); see docs/gpu.md. Every thread has room of its own, width x inputs x 128 bytes for a ResNet and for most
+    normalized networks; where memory has none for all, fewer are used (``deeplim.plan`` says how many). InputError for
+    counts, seeds, layers, threads or a precision out of range, for cuda where it cannot run, and for what does not fit
+    into the memory that is left to the process.
     """
     return sample(
         network,
@@ -71,20 +74,35 @@ def summarize(
 
     The networks are those of ``simulate`` with the same seed, and the summary is that of their paths, bit for bit: see
     ``Summary`` for what it holds and how accurately. Each thread draws a block of networks and counts it while it is in
-    the cache. InputError for counts, seeds, layers, pairs or threads out of range.
+    the cache, on fewer threads where memory has no room for all. InputError for counts, seeds, layers, pairs or threads
+    out of range, and where one thread does not fit into the memory that is left to the process.
     """
-    check_inputs(inputs)
-    networks, seed = check_count("networks", networks), check_seed(seed)
-    device = choose(device, network, inputs, networks)  # of the whole run, not of each part
-    recorded = check_layers(layers, network.depth)
+    drawing = prepare(network, inputs, layers, precision, device, networks)
+    seed, recorded = check_seed(seed), len(drawing.layers)
+    threads = threads_to_summarize(drawing, networks, threads)
 
     def draw(begin: int, end: int) -> Paths:
-        some = end - begin
-        chosen: dict[str, Any] = {"precision": precision, "device": device}
-        return sample(network, inputs, networks=some, first=begin, seed=seed, layers=recorded, threads=1, **chosen)
+        return drawing.paths(end - begin, begin, seed)
 
-    drawn, workers = (_ahead(draw, networks), 1) if device == "cuda" else (draw, threads)
-    return summarize_blocks(drawn, networks, len(recorded), inputs.count, pair, threads=workers, progress=progress)
+    drawn = _ahead(draw, networks) if drawing.where == "cuda" else draw
+    return summarize_blocks(drawn, networks, recorded, inputs.count, pair, threads=threads, progress=progress)
+
+
+def threads_to_summarize(drawing: Drawing, networks: int, threads: int | None) -> int:
+    """Return how many threads are used of those asked for; InputError where memory has no room for one of them."""
+    block = block_size(networks, len(drawing.layers), drawing.inputs.count)
+    wanted = 1 if drawing.where == "cuda" else thread_count(threads)
+    room = memory_of_summary(drawing, networks)
+    return threads_with_room(wanted, -(-networks // block), *room, f"summaries of {drawing}", drawing.cure)
+
+
+def memory_of_summary(drawing: Drawing, networks: int) -> tuple[int, int]:
+    """Return the bytes that each thread takes which draws and counts networks, and those taken beside the threads."""
+    layers, inputs = len(drawing.layers), drawing.inputs.count
+    block = block_size(networks, layers, inputs)
+    each, beside = memory_of_counting(block, layers)
+    held = min(AHEAD, networks) if drawing.where == "cuda" else 0
+    return each + drawing.memory + memory_of_paths(block + held, layers, inputs), beside
 
 
 def _ahead(draw: Callable[[int, int], Paths], networks: int) -> Callable[[int, int], Paths]:

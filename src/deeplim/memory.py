@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from deeplim.errors import MachineError
+from deeplim.errors import InputError, MachineError
 
 MiB = 2**20
 _PROGRAM = 1024 * MiB
@@ -22,6 +22,8 @@ _COMPILER = 512 * MiB
 """What the compiler is left when threads are started."""
 _COMPILED = 0.4
 """The share of that which is still to come where Numba has been loaded."""
+_SHARE = 0.8
+"""Of the memory that is left, how much is planned with: it can be counted to some 20%, and others take some too."""
 
 
 @lru_cache(maxsize=1)
@@ -43,6 +45,28 @@ def room_for_threads(wanted: int) -> int:
     """Return how many of the threads wanted a limit on address space has room for, at least one."""
     left = address_space_left()
     return wanted if left is None else max(1, min(wanted, (left - _COMPILER) // _WORKER))
+
+
+def check_room(needed: int, what: str, cure: str) -> None:
+    """Raise InputError when ``what``, a plural, takes more bytes than are left to fill; the cure ends the sentence."""
+    left = memory_left()
+    if left is not None and needed > _SHARE * left:
+        raise InputError(
+            f"{what} take {needed / 2**30:.3g} GiB of memory and {_SHARE:.0%} of what is left to this process are "
+            f"{_SHARE * left / 2**30:.3g}; {cure}."
+        )
+
+
+def threads_with_room(wanted: int, pieces: int, each: int, beside: int, what: str, cure: str) -> int:
+    """Return the threads wanted for some pieces of work, or as many as the memory left has room for.
+
+    each: the bytes that a thread takes; beside: those that are taken whatever the threads. InputError, with the words
+    of ``check_room``, when there is not room for one.
+    """
+    check_room(beside + each, what, cure)
+    left = memory_left()
+    fitting = wanted if left is None else max(1, (int(_SHARE * left) - beside) // max(each, 1))
+    return wanted if fitting >= min(wanted, pieces) else fitting
 
 
 def address_space_left() -> int | None:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from deeplim.architecture import Network
-from deeplim.bins import BINS
-from deeplim.checks import check_count, check_memory, memory_of_paths
+from deeplim.checks import memory_of_paths
+from deeplim.ensemble import memory_of_summary, threads_to_summarize
 from deeplim.files import check_writable, draft_name
-from deeplim.finite.chain import sample
+from deeplim.finite.chain import Drawing, prepare, threads_to_sample
 from deeplim.finite.runners import Precision
-from deeplim.inputs import Inputs, check_inputs
+from deeplim.inputs import Inputs
 from deeplim.parallel import in_threads, thread_count
-from deeplim.paths import Paths, check_layers
-from deeplim.tally import LANES, OBSERVED, Tally, block_size
+from deeplim.paths import Paths
+from deeplim.tally import LANES, Tally, block_size, memory_of_counting
 
 _TRIAL, _LONGEST, _ALL_TRIALS, _FEWEST = 0.06, 0.2, 0.3, 3
 """Seconds a trial should take, may take to reach the last layer, and all trials take together; and how many at least.
@@ -39,6 +39,7 @@ _TO_COMPRESS = 48 * 2**20
 class Plan:
     """What a run of ``summarize``, or of ``simulate`` with its paths saved, will take.
 
+    threads: those that will be used; wanted: those asked for, which are more where memory has no room for them.
     seconds: wall time from the first network on, once Python has started and the kernels are compiled; fastest and
     slowest are what it would be at the speed of the fastest and the slowest trial. networks_per_second: the same as a
     rate. memory: the process's peak resident memory, in bytes; right after kernels were compiled it includes some 50 MB
@@ -48,6 +49,7 @@ class Plan:
 
     networks: int
     threads: int
+    wanted: int
     seconds: float
     fastest: float
     slowest: float
@@ -62,8 +64,10 @@ class Plan:
 
     def __str__(self) -> str:
         rate = self.networks_per_second
+        fewer = f" (memory has no room for {self.wanted})" if self.threads < self.wanted else ""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}{fewer}"
         return (
-            f"{self.networks:,} networks on {self.threads} thread{'s' if self.threads > 1 else ''} will take about "
+            f"{self.networks:,} networks on {threads} will take about "
             f"{_duration(self.seconds)} ({_duration(self.fastest)} to {_duration(self.slowest)}), "
             f"{format(rate, ',.0f' if rate >= 100 else '.3g')} networks a second,\n"
             f"and {self.memory / 2**20:,.0f} MiB of memory at the peak.\n"
@@ -88,22 +92,23 @@ def plan(
     cost is linear in networks. Networks of which even sixteen a thread take long are timed on their first layers only,
     and the cost is taken to be linear in layers. InputError for what the run itself would refuse.
     """
-    check_inputs(inputs)
-    networks, workers = check_count("networks", networks), thread_count(threads)
-    recorded = check_layers(layers, network.depth)
+    wanted = thread_count(threads)
+    drawing = prepare(network, inputs, layers, precision, "cpu", networks)
     if output is not None:
-        check_memory(networks, len(recorded), inputs.count)
         check_writable(output)
-    run = _Run(network, inputs, recorded, workers, networks, precision)
-    begin = time.perf_counter()
-    run.draw(1, [min(1, recorded[-1])])
+    run = _Run(drawing, precision, networks, wanted, paths=output is not None)
+    before, begin = resident_memory(), time.perf_counter()
+    run.draw(1, [min(1, run.layers[-1])])
     loading = time.perf_counter() - begin
-    memory = resident_memory() + run.memory(networks, paths=output is not None)
+    # What the system has not been given back of the room of a thread is no part of what was loaded.
+    loaded = max(before, resident_memory() - drawing.memory)
+    memory = loaded + run.memory(networks, paths=output is not None)
     each, calibration = _seconds_each(run, networks, None if output is None else check_writable(output).parent)
     median, fastest, slowest = (networks * choose(each) for choose in (statistics.median, min, max))
     return Plan(
         networks=networks,
-        threads=workers,
+        threads=run.chosen,
+        wanted=wanted,
         seconds=median,
         fastest=fastest,
         slowest=slowest,
@@ -131,18 +136,12 @@ def _seconds_each(run: "_Run", networks: int, folder: Path | None) -> tuple[list
 class _Run:
     """The parts of a run of some number of networks, and what they cost."""
 
-    def __init__(
-        self,
-        network: Network,
-        inputs: Inputs,
-        layers: list[int],
-        threads: int,
-        networks: int,
-        precision: Precision,
-    ) -> None:
-        self.network, self.inputs, self.layers, self.precision = network, inputs, layers, precision
-        self.block = block_size(networks, len(layers), inputs.count)
-        self.threads = min(threads, -(-networks // self.block))
+    def __init__(self, drawing: Drawing, precision: Precision, networks: int, wanted: int, *, paths: bool) -> None:
+        self._drawing, self._precision = drawing, precision
+        self.inputs, self.layers = drawing.inputs, drawing.layers.tolist()
+        self.block = block_size(networks, len(self.layers), self.inputs.count)
+        self.chosen = (threads_to_sample if paths else threads_to_summarize)(drawing, networks, wanted)
+        self.threads = min(self.chosen, -(-networks // (drawing.at_a_time if paths else self.block)))
         self._tallies: dict[int, Tally] = {}  # kept, as touching new histograms is no part of the cost of a network
 
     def draw(self, networks: int, layers: list[int]) -> float:
@@ -152,15 +151,11 @@ class _Run:
         """
         block = min(self.block, -(-networks // self.threads))
         tally = self._tallies.setdefault(len(layers), Tally(len(layers), self.inputs.count, (0, 1)))
+        some = prepare(self._drawing.network, self.inputs, layers, self._precision, "cpu", networks)
 
         def count(first: int) -> float:
             begin = time.perf_counter()
-            many = min(block, networks - first)
-            how = self.precision
-            paths = sample(
-                self.network, self.inputs, networks=many, first=first, layers=layers, threads=1, precision=how
-            )
-            tally.add(paths)
+            tally.add(some.paths(min(block, networks - first), first, 0))
             return time.perf_counter() - begin
 
         return sum(in_threads(count, range(0, networks, block), self.threads)) / self.threads
@@ -183,11 +178,12 @@ class _Run:
     def memory(self, networks: int, *, paths: bool) -> int:
         """Bytes of the blocks that the threads work on and of their histograms; or of all paths, and saving them."""
         layers, inputs = len(self.layers), self.inputs.count
-        histograms = 8 * len(OBSERVED) * layers * (BINS + 2)
         if paths:
-            return memory_of_paths(networks, layers, inputs) + max(_TO_COMPRESS, (self.threads + 2) * histograms)
-        buffers = 8 * self.block * (len(OBSERVED) + 1)
-        return self.threads * (memory_of_paths(self.block, layers, inputs) + buffers) + (self.threads + 2) * histograms
+            each, beside = memory_of_counting(self.block, layers)
+            then = max(_TO_COMPRESS, self.threads * each + beside, self.threads * self._drawing.memory)
+            return memory_of_paths(networks, layers, inputs) + then
+        each, beside = memory_of_summary(self._drawing, networks)
+        return self.threads * each + beside
 
 
 def _trials(run: _Run, networks: int) -> tuple[int, list[int], list[float]]:

@@ -29,6 +29,12 @@ def block_size(samples: int, layers: int, inputs: int) -> int:
     return LANES * max(1, min(in_cache // LANES, -(-share // LANES)))
 
 
+def memory_of_counting(block: int, layers: int) -> tuple[int, int]:
+    """Return the bytes that a thread takes to count blocks of so many samples, and those taken beside the threads."""
+    histograms = 8 * len(OBSERVED) * layers * (BINS + 2)
+    return 8 * block * (len(OBSERVED) + 1) + histograms, 2 * histograms
+
+
 class Block(NamedTuple):
     """What is kept of a block of paths, but for its histograms.
 

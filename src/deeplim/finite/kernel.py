@@ -31,6 +31,7 @@ from deeplim.simd.lanes import (
     COUNT,
     absolute,
     aligned,
+    bytes_of,
     fma,
     inline,
     load,
@@ -90,6 +91,16 @@ class Workspace(NamedTuple):
 
 def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
     """Return room for a block: ``kept_rows`` is the width for a ResNet and 0 for an MLP, which keeps no rows."""
+    return Workspace(*(aligned(*part) for part in _layout(inputs, kept_rows, precision)))
+
+
+def workspace_bytes(inputs: int, kept_rows: int, precision: type) -> int:
+    """Return the bytes that such a room takes."""
+    return sum(bytes_of(*part) for part in _layout(inputs, kept_rows, precision))
+
+
+def _layout(inputs: int, kept_rows: int, precision: type) -> list[tuple[int, type]]:
+    """How many entries of which kind of number each part of a room has."""
     corners = inputs * (inputs + 1) // 2
     sizes = dict.fromkeys(Workspace._fields, inputs)
     sizes |= dict.fromkeys(("matrix", "factor", "gram", "products", "row_factor", "part", "part_of_rows"), corners)
@@ -104,7 +115,9 @@ def workspace(inputs: int, kept_rows: int, precision: type) -> Workspace:
         name for name in sizes if name.startswith("row_")
     }
     kinds = {name: precision if name in rows else np.float64 for name in sizes} | {"bits": np.uint32}
-    return Workspace(**{name: aligned(count, kinds[name]) for name, count in sizes.items()})
+    if not kept_rows:
+        sizes |= {"products": 0, "part_of_rows": 0}
+    return [(sizes[name], kinds[name]) for name in Workspace._fields]
 
 
 @inline

@@ -9,7 +9,6 @@ again. BatchNorm changes a row where it is. All is in double precision.
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from deeplim.finite.normalizations import (
     times,
     trim,
 )
+from deeplim.finite.normalized_room import TOGETHER
 from deeplim.finite.rows import (
     ROWS,
     Form,
@@ -50,7 +50,6 @@ from deeplim.simd.caching import kernel
 from deeplim.simd.exponentials import log
 from deeplim.simd.lanes import (
     COUNT,
-    aligned,
     any_lane,
     inline,
     load,
@@ -64,8 +63,6 @@ from deeplim.simd.lanes import (
 )
 from deeplim.simd.streams import pause, resume
 
-_TOGETHER = 32
-"""Neurons whose rows are drawn together where nothing needs all of them."""
 _SMALLEST_SIZE = 1e-280
 _PLACES = ("before-activation", "after-activation", "before-sum", "after-sum")
 
@@ -81,69 +78,6 @@ def scales(network: Network) -> tuple[tuple[float, float], tuple[float, float]]:
     found = (network.skip_scale, network.branch_scale) if isinstance(network, ResNet) else (0.0, 1.0)
     skip, branch = ((float(np.sign(scale)), float(np.log(abs(scale))) if scale else -np.inf) for scale in found)
     return skip, branch
-
-
-class Layer(NamedTuple):
-    """A layer of sixteen networks, sixteen numbers to an entry: matrix and log_size, its covariance as in
-    ``deeplim.differences``, and what ``record`` needs with them.
-    """
-
-    matrix: np.ndarray
-    log_size: np.ndarray
-    size: np.ndarray
-    base: np.ndarray
-    growth: np.ndarray
-    shrink: np.ndarray
-    log_norm: np.ndarray
-    now_norm: np.ndarray
-    now_size: np.ndarray
-    found: np.ndarray
-
-
-class Room(NamedTuple):
-    """What the next layer is made in: double precision but for ``bits``, the random streams.
-
-    drawn_matrix, drawn_log_size, factor: the covariance that rows are drawn from. rows: those drawn or activated.
-    kept: a ResNet's own, whose sizes are kept_log_size. log_size, size, ratio: sizes of the rows on their way through a
-    half. fate, 1 or 0: whether a normalization has just met 0 / 0, whether the network is lost, and has exploded.
-    """
-
-    drawn_matrix: np.ndarray
-    drawn_log_size: np.ndarray
-    factor: np.ndarray
-    gram: np.ndarray
-    kept_log_size: np.ndarray
-    log_size: np.ndarray
-    size: np.ndarray
-    inverse_size: np.ndarray
-    ratio: np.ndarray
-    keep: np.ndarray
-    add: np.ndarray
-    change: np.ndarray
-    moments: np.ndarray
-    fate: np.ndarray
-    bits: np.ndarray
-    scratch: np.ndarray
-    normals: np.ndarray
-    point: np.ndarray
-    row: np.ndarray
-    rows: np.ndarray
-    kept: np.ndarray
-
-
-def workspace(inputs: int, width: int, *, residual: bool, over_neurons: bool) -> tuple[Layer, Room]:
-    """Return room for a block of networks of this width whose normalization is over the neurons or over the inputs."""
-    corners, tiles = inputs * (inputs + 1) // 2, -(-width // ROWS) * ROWS * inputs
-    sizes = dict.fromkeys(Layer._fields + Room._fields, inputs)
-    sizes |= dict.fromkeys(("matrix", "drawn_matrix", "factor", "gram"), corners)
-    sizes |= dict.fromkeys(("normals", "point", "row"), inputs * ROWS)
-    sizes |= {"scratch": 1, "found": 1, "fate": 3, "bits": 4, "change": 3 * inputs, "moments": 3 * inputs}
-    sizes |= {"kept": tiles if residual else 0, "rows": tiles if over_neurons else _TOGETHER * inputs}
-
-    def make(name: str) -> np.ndarray:
-        return aligned(sizes[name], np.uint32 if name == "bits" else np.float64)
-
-    return Layer(*map(make, Layer._fields)), Room(*map(make, Room._fields))
 
 
 @inline
@@ -316,7 +250,7 @@ def _half_layer_of(activate: Callable) -> Callable:
         """
         clear(m * (m + 1) // 2, w.gram)
         into = w.kept if summing else w.rows
-        together = n if over_neurons(before) or over_neurons(after) else _TOGETHER
+        together = n if over_neurons(before) or over_neurons(after) else TOGETHER
         for begin in range(0, n, together):
             count, offset = min(together, n - begin), begin * m * COUNT
             rows = w.rows if drawn else w.kept[offset:]

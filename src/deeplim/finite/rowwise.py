@@ -7,7 +7,7 @@ once, in the coordinates of ``deeplim.differences``.
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.architecture import Network
+from deeplim.architecture import Network, ResNet
 from deeplim.differences import Covariance, Rows, in_coordinates, parts_norms
 from deeplim.finite.start import scale_free
 from deeplim.inputs import Inputs
@@ -16,6 +16,9 @@ from deeplim.walk import Walk
 
 _NUMBERS_TOGETHER = 2**15
 """How many numbers a layer of the networks walked together has, so that the caches hold it; it changes no result."""
+_ROWS, _MATRICES = 7, 9
+"""Arrays as large as a layer's rows, and as its covariance, that NumPy holds at a time, as its own account of memory
+has it, with a function that makes no more than one array beside the one that it returns."""
 
 
 def run_rows(
@@ -34,11 +37,25 @@ def run_rows(
     """
     norm = np.ones(inputs.count) if scale_free(network) else np.exp(inputs.log_norm / 2)
     begin = in_coordinates(norm, inputs.gap, apart=parts_norms(network))
-    together = max(1, _NUMBERS_TOGETHER // (network.width * inputs.count))
+    together = _together(network, inputs)
     for at in range(0, len(norms), together):
         part = slice(at, min(at + together, len(norms)))
         streams = [np.random.default_rng([seed, first + i]) for i in range(part.start, part.stop)]
         _run(network, begin, streams, layers, norms[part], gaps[part])
+
+
+def memory_of_rows(network: Network, inputs: Inputs) -> int:
+    """Return the bytes that ``run_rows`` takes beside what it fills."""
+    rows = _ROWS
+    if isinstance(network, ResNet) and network.normalization != "none":
+        rows += 2 if network.placement == "after-sum" else 1
+    each = inputs.count * (rows * network.width + _MATRICES * inputs.count)
+    return 8 * _together(network, inputs) * each
+
+
+def _together(network: Network, inputs: Inputs) -> int:
+    """How many networks are walked together."""
+    return max(1, _NUMBERS_TOGETHER // (inputs.count * max(network.width, inputs.count)))
 
 
 def _run(

@@ -1,7 +1,7 @@
 """Which code draws a network's layers: kernels for one or two inputs, the kernel for all, or NumPy row by row."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "double"]
 Run = Callable[[int, int, np.ndarray, np.ndarray], None]
 """Fills norms (network, layer, input) and gaps (network, layer, pair) with networks first, first + 1, ... of a seed."""
+
+
+class Runner(NamedTuple):
+    """What draws networks of a seed, and the bytes that each thread at it takes beside what it fills."""
+
+    run: Run
+    memory: int
+
+
 SINGLE_UP_TO_INPUTS, SINGLE_FROM_WIDTH = 2, 64
 """Rows are in single precision for up to two inputs, from this width on, where they stay in registers. Narrower
 networks really do make inputs exactly parallel, by having one active neuron, and the differences of several inputs
@@ -31,26 +40,27 @@ _COARSE = 1e-4
 """Gaps below this part of the squared relative difference of two norms are drawn again in double precision."""
 
 
-def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Precision) -> Run:
+def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Precision) -> Runner:
     """Return what draws networks of a seed; InputError for a precision that there is not."""
     if precision not in ("auto", "double"):
         raise InputError(f"the precision {precision!r} was asked for; choose 'auto' or 'double'.")
     if row_by_row(network):
-        from deeplim.finite.rowwise import run_rows
+        from deeplim.finite.rowwise import memory_of_rows, run_rows
 
-        return lambda seed, first, norms, gaps: run_rows(network, inputs, layers, seed, first, norms, gaps)
+        return Runner(partial(run_rows, network, inputs, layers), memory_of_rows(network, inputs))
     if network.normalization != "none" and not only_norms_change(network):
         return _normalized(network, inputs, layers)
     single = precision == "auto" and network.width >= SINGLE_FROM_WIDTH and inputs.count <= SINGLE_UP_TO_INPUTS
     few = inputs.count == 1 or (inputs.count == 2 and single)
     if isinstance(network, MLP) and divides_norms(network) and few:
-        run = _specialised(network, inputs, layers)
+        found = _specialised(network, inputs, layers)
     else:
         single = single and (network.homogeneous or _named(network) is not None)
-        run = _fused(network, inputs, layers, single)
+        found = _fused(network, inputs, layers, single)
         if single and not divides_norms(network):
-            run = _again_where_coarse(run, _fused(network, inputs, layers, False))
-    return with_norms_of(network, run) if network.normalization == "rmsnorm" else run
+            precise = _fused(network, inputs, layers, False)
+            found = Runner(_again_where_coarse(found.run, precise.run), max(found.memory, precise.memory))
+    return found._replace(run=with_norms_of(network, found.run)) if network.normalization == "rmsnorm" else found
 
 
 def how_computed(network: Network) -> str:
@@ -152,7 +162,7 @@ def _again_where_coarse(run: Run, precise: Run) -> Run:
     return run_and_repeat
 
 
-def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Run:
+def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Runner:
     """One or two inputs of an MLP given by slopes, by kernels of their own."""
     from deeplim.finite import one_input, pair
     from deeplim.simd.lanes import COUNT
@@ -171,7 +181,7 @@ def _specialised(network: MLP, inputs: Inputs, layers: np.ndarray) -> Run:
         kernel(states, network.width, int(layers[-1]), scale, slopes, begin, room(), layers, norms, gaps, stop_flag())
         norms += log_factor * layers[:, None]
 
-    return run
+    return Runner(run, sum(part.nbytes for part in room()))
 
 
 def scaled_slopes(network: Network, precision: type) -> tuple[tuple[Any, ...], float]:
@@ -197,8 +207,9 @@ def _activation(network: Network, precision: type) -> tuple[Any, "Form", tuple[A
     return name, "shaped", tuple(precision(value) for value in (s, 1 / s, 1 / slope)), 1.0
 
 
-def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
-    from deeplim.finite.normalized_kernel import compile_kernel, kinds, scales, workspace
+def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Runner:
+    from deeplim.finite.normalized_kernel import compile_kernel, kinds, scales
+    from deeplim.finite.normalized_room import workspace, workspace_bytes
     from deeplim.simd.lanes import COUNT
 
     residual = isinstance(network, ResNet)
@@ -207,11 +218,14 @@ def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
     parameters = network.slopes if network.homogeneous else parameters
     begin = start(inputs, unit_norm=scale_free(network))
     kernel = compile_kernel(phi, form)
-    places, over_neurons = kinds(network), network.normalization != "batchnorm"
+    places = kinds(network)
+    # Before the activation of a ResNet, a normalization is of the rows that are kept, and no others are stored.
+    stored = network.normalization != "batchnorm" and not (residual and network.placement == "before-activation")
+    shape = {"residual": residual, "stored": stored}
 
     def run(seed: int, first: int, norms: np.ndarray, gaps: np.ndarray) -> None:
         states = stream_states(seed, first, -(-len(norms) // COUNT) * COUNT)
-        layer, room = workspace(inputs.count, network.width, residual=residual, over_neurons=over_neurons)
+        layer, room = workspace(inputs.count, network.width, **shape)
         numbers = (network.width, network.gain, network.bias_variance)
         kernel(
             states,
@@ -229,7 +243,7 @@ def _normalized(network: Network, inputs: Inputs, layers: np.ndarray) -> Run:
             stop_flag(),
         )
 
-    return run
+    return Runner(run, workspace_bytes(inputs.count, network.width, **shape))
 
 
 class Scales(NamedTuple):
@@ -258,8 +272,8 @@ def scales_of(network: Network) -> Scales:
     return Scales(network.critical_gain, skip / largest, branch / largest, 2 * float(np.log(largest)))
 
 
-def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -> Run:
-    from deeplim.finite.kernel import compile_kernels, workspace
+def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -> Runner:
+    from deeplim.finite.kernel import compile_kernels, workspace, workspace_bytes
     from deeplim.simd.lanes import COUNT
 
     precision, divided = np.float32 if single else np.float64, divides_norms(network)
@@ -280,4 +294,4 @@ def _fused(network: Network, inputs: Inputs, layers: np.ndarray, single: bool) -
             resnet(*arguments, skip, branch, stop_flag())
         norms += log_factor * layers[:, None]
 
-    return run
+    return Runner(run, workspace_bytes(inputs.count, kept, precision))

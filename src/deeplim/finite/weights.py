@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.architecture import MLP, Network
-from deeplim.checks import check_count, check_seed
-from deeplim.inputs import Inputs
+from deeplim.checks import check_count, check_seed, memory_of_paths
+from deeplim.inputs import Inputs, check_inputs
+from deeplim.memory import check_room
 from deeplim.normalization import check_normalization, normalize
 from deeplim.paths import Paths, check_layers
 from deeplim.resolution import VANISHED
@@ -31,10 +32,14 @@ def sample_weights(
     exactly parallel. An input whose states are all zero, or that a normalization leaves 0 / 0, is dead there.
     O(n^2 m) a layer.
     """
+    check_inputs(inputs)
     check_normalization(network, inputs)
     networks, seed = check_count("networks", networks), check_seed(seed)
     chosen = check_layers(layers, network.depth)
-    group = max(1, _WEIGHTS_AT_A_TIME // network.width**2)
+    group = min(networks, max(1, _WEIGHTS_AT_A_TIME // network.width**2))
+    numbers = 2 * network.width**2 + (network.depth + 4) * network.width * inputs.count  # weights, and all states
+    needed = 8 * group * numbers + memory_of_paths(networks, len(chosen), inputs.count)
+    check_room(needed, f"weights and states of {network}", "make the network narrower, or ask for fewer networks")
     found = []
     for first in range(0, networks, group):
         rng = np.random.default_rng([seed, first])

@@ -307,10 +307,14 @@ single_buffer = _buffer("single_buffer", FLOAT32)
 
 def aligned(lanes: int, kind: type = np.float64) -> np.ndarray:
     """Return zeros for this many Lanes, none of which crosses a cache line: those would take twice as long to read."""
-    size = lanes * COUNT * np.dtype(kind).itemsize
-    room = np.zeros(size + _CACHE_LINE, np.uint8)
+    room = np.zeros(bytes_of(lanes, kind), np.uint8)
     begin = -room.ctypes.data % _CACHE_LINE
-    return room[begin : begin + size].view(kind)
+    return room[begin : begin + len(room) - _CACHE_LINE].view(kind)
+
+
+def bytes_of(lanes: int, kind: type = np.float64) -> int:
+    """Return the bytes that ``aligned`` takes for this many Lanes."""
+    return lanes * COUNT * np.dtype(kind).itemsize + _CACHE_LINE
 
 
 def _place(context, builder, kind, where, index_kind, index):
