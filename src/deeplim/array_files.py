@@ -94,19 +94,23 @@ def write_archive(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_whole(path, lambda file: np.savez_compressed(file, **sealed))  # type: ignore[arg-type]
 
 
-def read_archive(path: str | Path, kinds: Mapping[str, Entry]) -> dict[str, np.ndarray]:
+def read_archive(path: str | Path, kinds: Mapping[str, Entry], *, sealed: bool = False) -> dict[str, np.ndarray]:
     """Return the arrays that ``write_archive`` wrote, those of these names and kinds alone.
 
-    OSError or ValueError when the file has others, is damaged, is of a newer version or does not fit in memory.
+    sealed: whether files without a version, from before there was one, are refused too. OSError or ValueError when the
+    file has others, is damaged, is of a newer version or does not fit in memory.
     """
     try:
         with opened(path) as file, zipfile.ZipFile(file) as archive:
             _check_count(file, archive)
-            return _archived(archive, dict(kinds) | {_VERSION: Entry("i"), _DIGEST: Entry("U")})
+            found = _archived(archive, dict(kinds) | {_VERSION: Entry("i"), _DIGEST: Entry("U")})
     except (OSError, ValueError):
         raise
     except Exception as error:  # whatever the reader of archives stumbles over in a damaged or made-up one
         raise ValueError(str(error) or type(error).__name__) from None
+    if sealed and _VERSION not in found:
+        raise ValueError("it says no version of its format")
+    return {name: array for name, array in found.items() if name not in (_VERSION, _DIGEST)}
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -171,11 +175,11 @@ def _check_count(file: BinaryIO, archive: zipfile.ZipFile) -> None:
 
 
 def _unsealed(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays without version and digest, which must be theirs."""
-    version, said = found.pop(_VERSION, None), found.pop(_DIGEST, None)
-    if (version is None) != (said is None):
+    """The arrays again, whose version and digest, where they say any, must be theirs."""
+    if (_VERSION in found) != (_DIGEST in found):
         raise ValueError("it has a version without a digest, or a digest without a version")
-    if said is not None and str(said) != digest(found):
+    own = {name: array for name, array in found.items() if name not in (_VERSION, _DIGEST)}
+    if _DIGEST in found and str(found[_DIGEST]) != digest(own):
         raise ValueError("its digest is not that of its numbers: it has been changed since it was written")
     return found
 

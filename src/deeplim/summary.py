@@ -6,16 +6,19 @@ out of ``log_correlation_gap`` and counted as aligned; in the other observables 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeplim.array_files import write_archive
 from deeplim.bins import OF
 from deeplim.errors import ClockError, InputError
 from deeplim.observables import Pair, Values, available
 from deeplim.parallel import in_threads
 from deeplim.paths import Clock, Paths
+from deeplim.summary_files import MOMENTS, OUTCOMES, read_summary
 from deeplim.tables import text_table
 from deeplim.tally import OBSERVED, Block, Tally, block_size
 
@@ -164,6 +167,36 @@ class Summary:
             aligned=self.aligned + other.aligned,
             moments={name: self.moments[name].merge(other.moments[name]) for name in self.moments},
             histograms={name: self.histograms[name] + other.histograms[name] for name in self.histograms},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the summary to one compressed .npz file for ``Summary.load``, layers by their time; InputError if not.
+
+        It holds no more than this does; summaries of parts of a run, loaded, still merge.
+        """
+        order = np.argsort(self.time)
+        arrays = {name: np.asarray(getattr(self, name)) for name in ("clock", "names", "sources", "samples")}
+        arrays |= {name: getattr(self, name)[order] for name in ("time", *OUTCOMES)}
+        arrays["observables"] = np.array(list(self.moments))
+        for name in MOMENTS:
+            arrays[name] = np.stack([getattr(moments, name)[order] for moments in self.moments.values()])
+        arrays["histograms"] = np.stack([self.histograms[name][order] for name in self.moments])
+        write_archive(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Summary":
+        """Return the summary that ``save`` wrote; InputError if the file holds none, is damaged or is impossible."""
+        found = read_summary(path)
+        observables = found["observables"].tolist()
+        return cls(
+            time=found["time"],
+            clock=cast(Clock, str(found["clock"])),
+            names=tuple(found["names"].tolist()),
+            sources=tuple(found["sources"].tolist()),
+            samples=int(found["samples"]),
+            **{name: found[name].astype(np.int64) for name in OUTCOMES},
+            moments={name: Moments(*(found[field][i] for field in MOMENTS)) for i, name in enumerate(observables)},
+            histograms={name: found["histograms"][i] for i, name in enumerate(observables)},
         )
 
     def mean(self, name: str) -> Layers:
