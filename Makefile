@@ -13,7 +13,7 @@ RESULTS_PAGE := $(if $(QUICK),$(BENCH_VENV)/quick,docs)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: demo reproduce test lint unit bench bench-tangents docs figures clean
+.PHONY: demo reproduce test lint unit wheel bench bench-tangents docs figures clean
 
 demo: $(VENV)/installed
 	$(BIN)/deeplim demo --output deeplim-demo/report.html
@@ -31,6 +31,10 @@ lint: $(VENV)/installed-test
 
 unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest
+
+# Builds the wheel and installs it, with what it needs, from the package index: the one test that takes the network.
+wheel: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m network
 
 # Every script prints JSON, kept only when it succeeds; one that fails loses nobody else's, and fails make in the end.
 bench: $(BENCH_VENV)/installed
