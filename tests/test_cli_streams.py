@@ -75,6 +75,23 @@ def test_a_name_that_is_no_utf8_is_written_and_told(tmp_path: Path) -> None:
     assert rb"caf\udce9.html" in (tmp_path / os.fsdecode(name)).read_bytes()
 
 
+@pytest.mark.parametrize("kind", [".svg", ".png", ".pdf", ".html"])
+def test_a_figure_is_whole_or_not_there(kind: str, tmp_path: Path) -> None:
+    code = f"""
+import resource, deeplim as dl
+from deeplim.drawing import save
+from deeplim.figures import figures
+chart = figures(dl.climb(dl.MLP(width=8, depth=4), dl.gram(correlation=0.3), networks=9, samples=9))["correlation"]
+save(chart, "whole{kind}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+save(chart, "cut{kind}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=120)
+    assert f"OutputError: cut{kind} could not be written (File too large)" in done.stderr.decode()
+    assert os.listdir(tmp_path) == [f"whole{kind}"]
+    assert (tmp_path / f"whole{kind}").stat().st_size > 4096
+
+
 def test_findings_are_printed_where_their_file_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("old")
     limit = (4096, resource.RLIM_INFINITY)
@@ -128,23 +145,33 @@ BEFORE_THE_WORK = {
     "layers.svg is write-protected": ["probe", "os:getcwd", "--inputs", "digits", "--figure", "layers.svg"],
     "is not a folder": ["report", *SMALL, "--figures", "kept.html/figures"],
     "the folder kept.html could not be made": ["demo", "--output", "kept.html/page.html"],
+    "claims.json is write-protected": ["reproduce", "--output", "claims"],
+    "'page.npz' is a file": ["reproduce", "--output", "page.npz"],
 }
 
 
 @pytest.mark.parametrize("expected", BEFORE_THE_WORK)
 def test_what_is_wrong_with_an_output_is_told_before_the_work(expected: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for place in ("laws.progress", "pages.progress", "pages.climb_ladder", "probe.read_model_inputs"):
+    for place in (
+        "laws.progress",
+        "pages.progress",
+        "pages.climb_ladder",
+        "probe.read_model_inputs",
+        "reproduce.progress",
+    ):
         module, name = place.split(".")
         begun = sys.modules[f"deeplim.cli.{module}"]
         monkeypatch.setattr(begun, name, lambda *given, **chosen: pytest.fail("the work was begun"))
-    for name in ("kept.html", "page.npz", "layers.svg"):
+    Path("claims").mkdir()
+    for name in ("kept.html", "page.npz", "layers.svg", "claims/claims.json"):
         Path(name).write_text("kept")
         Path(name).chmod(0o444)
     result = run(*BEFORE_THE_WORK[expected])
     assert result.exit_code == 2, result.output
     assert expected in result.stderr
-    assert sorted(os.listdir()) == ["kept.html", "layers.svg", "page.npz"]
+    assert sorted(os.listdir()) == ["claims", "kept.html", "layers.svg", "page.npz"]
+    assert os.listdir("claims") == ["claims.json"]
 
 
 def test_a_stranger_s_file_does_not_command_the_terminal(tmp_path: Path) -> None:

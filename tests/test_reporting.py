@@ -197,6 +197,13 @@ def test_figures_are_written_in_every_format_asked_for(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="could not be made"):
         made.save_figures(tmp_path / "file")
+    (tmp_path / "kept").mkdir()
+    last = tmp_path / "kept" / files[-1].name
+    last.write_text("kept")
+    last.chmod(0o444)
+    with pytest.raises(InputError, match="is write-protected"):
+        made.save_figures(tmp_path / "kept", formats=("svg", "pdf"))
+    assert list((tmp_path / "kept").iterdir()) == [last]
 
 
 def test_no_network_is_no_report() -> None:

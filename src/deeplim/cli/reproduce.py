@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deeplim.cli.options import example, json_option, seed_option
-from deeplim.cli.terminal import LAWS_DIFFER, check_output, print_json, progress
+from deeplim.cli.terminal import LAWS_DIFFER, attempted, check_output, print_json, progress, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +38,11 @@ def reproduce(names: tuple[str, ...], output: str, only_list: bool, seed: int, a
         return
     seed = check_seed(seed)
     from deeplim.claims.number import SIGMAS
-    from deeplim.reporting.gallery import NUMBERS, PAGE, gallery, make_folder
+    from deeplim.drawing import check_renderer
+    from deeplim.files import make_folder
+    from deeplim.reporting.gallery import NUMBERS, PAGE, gallery
 
+    check_renderer()
     folder = make_folder(output)
     for name in (PAGE, NUMBERS):
         check_output(str(folder / name))
@@ -51,15 +54,17 @@ def reproduce(names: tuple[str, ...], output: str, only_list: bool, seed: int, a
             step(1)
         step("drawing")
         made = gallery(results, command=shlex.join(["deeplim", *sys.argv[1:]]))
-        made.save(folder)
+        failed = attempted([lambda: made.save(folder)])
     if as_json:
         print_json(made.data)
     else:
-        click.echo(_table(results))
-        click.echo(f"2 × is two tolerances away; a tolerance is {SIGMAS:g} standard errors and the allowance.")
-    click.echo(f"The gallery is at {(folder / PAGE).resolve()}", err=as_json)
+        show(_table(results))
+        show(f"2 × is two tolerances away; a tolerance is {SIGMAS:g} standard errors and the allowance.")
+    if failed is not None:
+        raise failed
+    show(f"The gallery is at {(folder / PAGE).resolve()}", err=as_json)
     if made.data["fails"]:
-        click.echo(f"Claims that fail: {', '.join(made.data['fails'])}", err=True)
+        show(f"Claims that fail: {', '.join(made.data['fails'])}", err=True)
         sys.exit(LAWS_DIFFER)
 
 
@@ -68,7 +73,7 @@ def _print_list(chosen: "Sequence[Claim]", as_json: bool) -> None:
         print_json([{"name": one.name, "statement": one.statement, "source": one.source} for one in chosen])
         return
     for claim in chosen:
-        click.echo(f"{claim.name}\n  {claim.statement}\n  {claim.source}")
+        show(f"{claim.name}\n  {claim.statement}\n  {claim.source}")
 
 
 def _table(results: "Sequence[Result]") -> str:

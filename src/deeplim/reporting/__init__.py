@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deeplim.drawing import FORMATS, Chart
+from deeplim.drawing import FORMATS, Chart, check_figure
 from deeplim.drawing import save as save_figure
 from deeplim.errors import InputError
 from deeplim.figures import figures
@@ -38,7 +38,7 @@ class Report:
     def save_figures(self, folder: str | Path, formats: Sequence[str] = ("svg",)) -> list[Path]:
         """Write every figure in each format (svg, png, pdf, html) to a folder, made if need be; return them.
 
-        InputError for another format, before anything is written, or when the folder cannot be made.
+        InputError for another format, a file that cannot be written or a folder that cannot be made, before any is.
         """
         kinds = [f".{kind.lower().lstrip('.')}" for kind in formats]
         unknown = [kind for kind in kinds if kind not in FORMATS]
@@ -46,6 +46,8 @@ class Report:
             raise InputError(f"figures cannot be written as {unknown[0]}; use one of {', '.join(FORMATS)}.")
         made = make_folder(folder)
         files = [(chart, made / f"{name}{kind}") for name, chart in self.charts.items() for kind in kinds]
+        for _, file in files:
+            check_figure(file)
         for chart, file in files:
             save_figure(chart, file)
         return [file for _, file in files]

@@ -13,7 +13,7 @@ from deeplim.claims import Control, Figure, Number, Result, Series
 from deeplim.claims.number import HOLDS, SIGMAS, WITHIN
 from deeplim.drawing import EXACT, LIMIT, Chart, finished, plus_minus, svg
 from deeplim.errors import InputError
-from deeplim.files import write_whole
+from deeplim.files import make_folder, write_whole
 from deeplim.reporting.render import breakable, safe
 
 MEASURED, PREDICTED, REFUTED = (EXACT, "#15876f"), (LIMIT, "#a8479b"), ("#7d8590", "#8f7a50", "#8a6f9a")
@@ -44,18 +44,6 @@ class Gallery:
         for path, text in texts.items():
             write_whole(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
         return list(texts)
-
-
-def make_folder(folder: str | Path) -> Path:
-    """Return the folder, made if need be; InputError when it cannot be."""
-    if not str(folder):
-        raise InputError("the name of the folder to write in is empty; give one.")
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} could not be made ({error.strerror}); choose another.") from None
-    return folder
 
 
 def gallery(results: Sequence[Result], *, command: str | None = None) -> Gallery:
