@@ -95,7 +95,7 @@ def test_a_file_too_large_for_its_limit_leaves_the_old_one(tmp_path: Path) -> No
     code += "from deeplim.files import write_whole\n"
     code += f"write_whole({str(path)!r}, lambda file: file.write(bytes(5000)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "InputError" in done.stderr
+    assert "OutputError" in done.stderr
     assert "could not be written (File too large); choose another file." in done.stderr
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
