@@ -286,7 +286,7 @@ def test_bad_targets_and_requests_are_refused():
         dl.shape(SQUARE, TARGET, networks=50)
     tanh = SQUARE.model_copy(update={"activation": Elementwise(function="tanh")})
     for network, vary, word in (
-        (SQUARE, "depth", "choose one of"),
+        (SQUARE, "depth", "must be one of"),
         (SQUARE, "branch", "ResNet"),
         (SQUARE, "scale", "slopes"),
         (tanh, "slope", "smooth"),

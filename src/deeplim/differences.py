@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from deeplim.architecture import Network
-from deeplim.resolution import APART, COLLAPSED, VANISHED
+from deeplim.resolution import ANTIPODAL, APART, COLLAPSED, VANISHED
 
 _LEAST = 1e-5
 """Differences below this part of input 0's scale are taken over that much and rescaled: a derivative to 1e-10."""
@@ -77,7 +77,7 @@ class Covariance(NamedTuple):
             found = self._log_gaps_apart(self.own, found, norm, a, b)
         lost = ~(norm > 0).all(axis=1) | ~np.isfinite(norm).all(axis=1)
         found[lost] = np.nan
-        return found
+        return np.minimum(found, ANTIPODAL)
 
     def _log_gaps_apart(
         self,

@@ -28,6 +28,8 @@ is the difference of their differences to input 0."""
 APART = 1e-2
 """Square norms farther from each other than by this factor, or its inverse, are no longer followed as a difference:
 that would hold the smaller to the rounding of the larger."""
+ANTIPODAL = float(np.log(2.0))
+"""The largest log gap there is: rounding of correlations near -1 leads above it."""
 FLOOR = 16.0
 """Squared rounding units by which a layer that sums few products moves a gap at most; most move it by a tenth of it."""
 NEAR_FLOOR = float(np.log(100.0))

@@ -12,7 +12,7 @@ coordinates (z^0, (z^a - b_a z^0) / r_a) with which the next row is drawn.
 import numpy as np
 
 from deeplim.finite.rows import corner
-from deeplim.resolution import APART, COLLAPSED, DEAD, PARALLEL
+from deeplim.resolution import ANTIPODAL, APART, COLLAPSED, DEAD, PARALLEL
 from deeplim.simd.exponentials import exp, log
 from deeplim.simd.lanes import (
     absolute,
@@ -269,6 +269,7 @@ def _log_gap(m, divided, w, a, b):
     least = load(w.base, a) if b == 0 else minimum(load(w.base, a), load(w.base, b))
     if any_lane(least < 0.5):
         found = _log_gap_apart(w, a, b, norm_a, norm_b, found)
+    found = minimum(found, spread(ANTIPODAL))
     # Not their product, which may underflow.
     alive = select(norm_a > 0.0, norm_b, spread(0.0))
     return select(alive > 0.0, found, spread(np.nan))
