@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from deeplim.errors import SpecError
+from deeplim.errors import LimitError, SpecError
 from deeplim.gaussian import mean_square
 from deeplim.loading import Function, check_elementwise, check_trusted, load_function, two_slopes
 from deeplim.specs import Spec, brief, number
@@ -117,8 +117,30 @@ class _Function(Spec):
 
     def load(self) -> Function:
         """Return the Python function, its values as floats (so that differences of bytes do not wrap)."""
-        function = load_function(self.function)
-        return lambda x: np.asarray(function(x), dtype=float)
+        return _in_floats(self.function)
+
+
+@lru_cache(maxsize=64)
+def _in_floats(path: str) -> Function:
+    """One function object for each place, so that what is found out about it is found once.
+
+    What it warns of, an overflow far out, is not the user's concern; LimitError where it raises.
+    """
+    function = load_function(path)
+
+    def floats(x: np.ndarray) -> np.ndarray:
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(function(x), dtype=float)
+        except Exception as error:  # whatever it does beyond the numbers it was tried on
+            reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+            size = float(np.abs(x).max(initial=0.0))
+            raise LimitError(
+                f"{path} fails on numbers up to {size:.3g} ({reason}); it must map every number to one, or inputs and "
+                "variances must be smaller."
+            ) from None
+
+    return floats
 
 
 class Elementwise(_Function):
@@ -183,10 +205,7 @@ class Shaped(_Function):
 
     def at(self, width: int, depth: int) -> Function:
         """Return phi_s at this width and depth."""
-        from deeplim.smoothness import normalised
-
-        phi, s = normalised(load_function(self.function))[0], self.scale(width, depth)
-        return lambda x: s * phi(x / s)
+        return _scaled(self.function, self.scale(width, depth))
 
     def __str__(self) -> str:
         return f"shaped:{self.name},a={number(self.a)},rate={self.rate}" + _written(self.exponent)
@@ -219,13 +238,27 @@ class Transformed(_Function):
 
     def at(self, width: int, depth: int) -> Function:
         """Return phi: the same at every width and depth."""
-        function, (scale, shift, size, offset) = self.load(), self.constants
-        return lambda x: size * (function(scale * np.asarray(x, dtype=float) + shift) + offset)
+        return _transformed(self.function, self.constants)
 
     def __str__(self) -> str:
         names = ("input_scale", "input_shift", "output_scale", "output_shift")
         written = ",".join(f"{name}={number(value)}" for name, value in zip(names, self.constants, strict=True))
         return f"transformed:{self.name},{written}"
+
+
+@lru_cache(maxsize=64)
+def _scaled(path: str, s: float) -> Function:
+    from deeplim.smoothness import normalised
+
+    phi = normalised(load_function(path))[0]
+    return lambda x: s * phi(x / s)
+
+
+@lru_cache(maxsize=64)
+def _transformed(path: str, constants: tuple[float, float, float, float]) -> Function:
+    function = _in_floats(path)
+    scale, shift, size, offset = constants
+    return lambda x: size * (function(scale * np.asarray(x, dtype=float) + shift) + offset)
 
 
 Homogeneous = ReLU | LeakyReLU | ShapedReLU
@@ -245,20 +278,27 @@ def slopes_of(activation: Homogeneous | Smooth, width: int, depth: int) -> tuple
 @lru_cache(maxsize=256)
 def gain(activation: Homogeneous | Smooth, width: int, depth: int) -> float:
     """Return c = 1 / E phi(g)^2, g ~ N(0, 1): the factor that keeps unit norms at one on average."""
+    where = "" if isinstance(activation, Elementwise | Transformed) else f" at width {width} and depth {depth}"
     slopes = slopes_of(activation, width, depth)
     if slopes is not None:
         s_plus, s_minus = slopes
-        second, where = (s_plus * s_plus + s_minus * s_minus) / 2, f" at width {width} and depth {depth}"
-    elif isinstance(activation, Elementwise | Transformed):
-        second, where = mean_square(activation.at(width, depth)), ""
+        second = (s_plus * s_plus + s_minus * s_minus) / 2
     else:
-        second, where = mean_square(activation.at(width, depth)), f" at width {width} and depth {depth}"  # type: ignore[union-attr]
+        second = _mean_square_of(activation, width, depth)
     if not (second > 0 and 0 < 1 / second < inf and second < inf):
         raise SpecError(
             f"the mean square of {activation}{where} is {second:g} for standard normal preactivations, and "
             "weights are scaled by its inverse; give an activation whose mean square is positive and finite."
         )
     return 1.0 / second
+
+
+def _mean_square_of(activation: Homogeneous | Smooth, width: int, depth: int) -> float:
+    assert isinstance(activation, Smooth)
+    try:
+        return mean_square(activation.at(width, depth))
+    except LimitError as error:
+        raise SpecError(f"no weights can be scaled to {activation}: {error}") from None
 
 
 def parse_activation(text: str) -> Homogeneous | Smooth:

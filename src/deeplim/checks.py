@@ -5,7 +5,8 @@ to give instead. True and False are no numbers, and what cannot be shown as text
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from math import isfinite
 from numbers import Integral, Real
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from deeplim.errors import DeeplimError, InputError
+from deeplim.errors import DeeplimError, InputError, LimitError
 from deeplim.memory import check_room
 
 MOST_SAMPLES = 1_000_000_000
@@ -175,3 +176,16 @@ def check_memory(samples: int, layers: int, inputs: int) -> None:
 def words_of_paths(samples: int, layers: int, inputs: int) -> str:
     """Return what paths are of, in words."""
     return f"{samples:,} samples of {inputs} inputs at {layers} layers"
+
+
+@contextmanager
+def numerical(what: str) -> Iterator[None]:
+    """Turn an overflow, a division by zero or a singular matrix within into a LimitError that says what failed."""
+    try:
+        yield
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+        raise LimitError(
+            f"{what} could not be computed in floating point ({reason}); give inputs and variances nearer to one, or "
+            "draw exact networks."
+        ) from error

@@ -1,34 +1,37 @@
 """Gaussian expectations in one and two variables: closed forms for slopes, series and quadrature for the rest.
 
 All kernels are written in the correlation gap ``1 - rho`` rather than in ``rho``, because deep networks drive
-``rho`` to one and a subtraction would then lose every digit.
+``rho`` to one and a subtraction would then lose every digit. Functions are those of a user: they are given Gaussians of
+standard deviations from 1e-304 to 1e304, and whatever is not resolved within a budget is refused.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from deeplim.hermite import expand, one_minus_powers
-from deeplim.panels import breaks_and_edges, integrate, panel_rule
+from deeplim.errors import LimitError
+from deeplim.hermite import coefficients, expand_scaled, one_minus_powers, resolving_nodes
+from deeplim.near_zero import from_zero
+from deeplim.panels import Integral, integrate
+from deeplim.plane import Plane, check_error
 
 Function = Callable[[np.ndarray], np.ndarray]
 Array = Float[np.ndarray, "..."]
+Pairs = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
 
+LARGEST_LOG_NORM = 1400.0
+"""Log of the largest variance, e^1400 = 1e608, at which a function is evaluated, and minus that of the smallest."""
 _SERIES_BELOW = 0.02
 """Gap below which nuhat is summed as a series; above it the direct form loses two digits at most."""
 _CORE, _REACH = 12, 38
 """Standard deviations integrated always, and at most: beyond the second the density underflows."""
-_RADIUS = 12.0
-_RADII = np.array([0, 1 / 2, 1.25, 2.5, 4, 6, 8.5, _RADIUS])
-_SMALLEST = 1e-6
-"""Angle in radians below which a quadrature extrapolates: rounding in f(a) - f(b) weighs 1e-16 / angle."""
-_LARGEST = 200.0
-"""Deviation up to which a plane resolves what f does near zero; beyond, it is a small part of the mean."""
-_WIDE = 0.4
-"""Angle in radians that one panel resolves whatever f does at x of the order of a deviation."""
 _CHUNK = 4096
+_ORDER, _NEGLIGIBLE = 700, 1e-12
+"""Terms of a series that is cut off, and what that leaves of it."""
+_SAME, _ALIKE = 1e-12, 1e-8
 
 
 def nuhat(gap: Array | float) -> Array:
@@ -60,48 +63,61 @@ def slope_kernel_strength(s_plus: float, s_minus: float) -> float:
     return float(((s_plus - s_minus) / np.hypot(s_plus, s_minus)) ** 2 / np.pi)
 
 
+def check_log_norm(log_norm: Array) -> None:
+    """Raise LimitError where a function cannot be evaluated at Gaussians of these log variances."""
+    beyond = ~(np.abs(log_norm) <= LARGEST_LOG_NORM)
+    if beyond.any():
+        raise LimitError(
+            f"mean squares of e^{float(log_norm[beyond][0]):.0f} leave every float that an activation could be given; "
+            f"it can be followed between e^-{LARGEST_LOG_NORM:.0f} and e^{LARGEST_LOG_NORM:.0f}, so rescale the inputs."
+        )
+
+
 def mean_square(function: Function, variance: float = 1.0) -> float:
     """Return E f(sqrt(variance) g)^2 for g ~ N(0, 1), by quadrature on panels that are halved where needed.
 
-    Relative accuracy about 1e-13 for piecewise smooth functions: kinks and jumps may lie anywhere, and the
-    steep middle of a saturating function is resolved up to a variance of 1e8. Infinity when the mean does not
-    exist or is too large for a float, that is when it has not settled by 38 standard deviations.
+    Relative accuracy about 1e-13 for piecewise smooth functions: kinks and jumps may lie anywhere, and the steep middle
+    of a saturating function is resolved whatever the variance. Infinity when the mean does not exist or is too large
+    for a float, that is when it has not settled by 38 standard deviations. LimitError where 30,000 panels do not get
+    within 1e-4, as for a function of a hundred thousand periods.
     """
-    integrand = partial(_weighted_square, function, np.sqrt(variance))
-    # Panels shrink towards zero, where the scale of f is that of g divided by a root of the variance.
-    half = np.concatenate([[0.0], 2.0 ** np.arange(-30, 0), np.arange(1.0, _CORE + 1)])
-    with np.errstate(all="ignore"):
-        total = integrate(integrand, -half[::-1]) + integrate(integrand, half)
-        for edge in range(_CORE, _REACH):
-            ends = np.array([edge, edge + 1.0])
-            tail = integrate(integrand, -ends[::-1]) + integrate(integrand, ends)
-            total += tail
-            if tail <= 1e-17 * total:
-                return float(total)
-    return float("inf")
+    with np.errstate(over="ignore"):
+        return float(np.exp(log_mean_square(function, float(np.sqrt(variance)))))
+
+
+def log_mean_square(function: Function, deviation: float) -> float:
+    """Return log E f(deviation g)^2, of squares that no float need hold; accuracy and errors of ``mean_square``."""
+    log_scale, found = _line(function, deviation, lambda f: f * f)
+    check_error(found, "the mean square of a function")
+    with np.errstate(divide="ignore"):
+        return log_scale + float(np.log(found.value))
+
+
+def log_mean_squares(
+    function: Function, deviations: Float[np.ndarray, " deviation"]
+) -> Float[np.ndarray, " deviation"]:
+    """Return ``log_mean_square`` for each deviation, by Hermite series where they converge and quadrature elsewhere."""
+    some, which = np.unique(deviations, return_inverse=True)
+    return np.asarray(averages(function, some).log_square[which])
 
 
 def mean_squares(function: Function, variances: Float[np.ndarray, " variance"]) -> Float[np.ndarray, " variance"]:
     """Return ``mean_square`` for each variance, by Hermite series where they converge and by quadrature elsewhere."""
-    some, which = np.unique(variances, return_inverse=True)
-    return np.asarray(_squares(function, np.sqrt(some), *expand(function, np.sqrt(some)))[which])
+    with np.errstate(over="ignore"):
+        return np.exp(log_mean_squares(function, np.sqrt(variances)))
 
 
 def mean_product(function: Function, covariance: tuple[float, float, float]) -> float:
     """Return E f(a) f(b) for centred Gaussians with covariance (Var a, Cov(a, b), Var b).
 
-    Accurate to about 1e-13 of sqrt(E f(a)^2 E f(b)^2) for piecewise smooth functions, wherever their kinks are and
-    for deviations up to 200 (1e-6 beyond); by a Hermite series where one converges, and elsewhere by quadrature.
+    Accurate to about 1e-13 of sqrt(E f(a)^2 E f(b)^2) for piecewise smooth functions, wherever their kinks are; by a
+    Hermite series where one converges, and elsewhere by quadrature.
     """
     var_a, cov, var_b = covariance
-    sd_a, sd_b = np.sqrt(var_a), np.sqrt(var_b)
-    rho = float(np.clip(cov / (sd_a * sd_b), -1.0, 1.0)) if sd_a > 0 and sd_b > 0 else 0.0
-    found, converged = expand(function, np.array([sd_a, sd_b]))
-    if converged.all():
-        return float((found[0] * found[1]) @ rho ** np.arange(found.shape[1]))
-    size = np.sqrt(mean_square(function, var_a) * mean_square(function, var_b))
-    plane = _Plane(function, float(max(sd_a, sd_b)))
-    return plane.mean(lambda fa, fb: fa * fb, (sd_a, sd_b), float(np.arccos(rho)), size)
+    deviations = np.sqrt(np.array([var_a, var_b]))
+    rho = float(np.clip(cov / deviations.prod(), -1.0, 1.0)) if deviations.all() else 0.0
+    log_square, gap = kernel(function, deviations, np.array([1 - rho]), (np.zeros(1, int), np.ones(1, int)))
+    return float(np.exp(log_square.sum() / 2) * (1 - gap[0]))
 
 
 def mean_square_difference(function: Function, deviations: tuple[float, float], gap: float) -> float:
@@ -122,11 +138,15 @@ def mean_square_differences(
     """Return E (f(a) - f(b))^2 for each pair of centred Gaussians, of these deviations and correlation 1 - gap.
 
     Relative accuracy about 1e-12 for smooth f at any gap, by Hermite series; 1e-9 for f with kinks, or for a smooth
-    one that saturates within a small part of a deviation, up to deviations of 200, and about 1e-5 beyond. With equal
-    deviations it is proportional to the gap as the gap vanishes (to the angle where f jumps).
+    one that saturates within a small part of a deviation. With equal deviations it is proportional to the gap as the
+    gap vanishes (to the angle where f jumps).
     """
-    some, which = np.unique(np.concatenate([deviations_a, deviations_b]), return_inverse=True)
-    return _square_differences(function, some, which, gaps, np.ones(len(some)), *expand(function, some))
+    count = len(gaps)
+    pairs = np.arange(count), np.arange(count, 2 * count)
+    log_square, found = kernel(function, np.concatenate([deviations_a, deviations_b]), gaps, pairs)
+    size = np.exp(log_square / 2)
+    first, second = size[:count], size[count:]
+    return (first - second) ** 2 + 2 * first * second * found
 
 
 def kernel_gaps(
@@ -139,133 +159,190 @@ def kernel_gaps(
 
     It is E (f(a) / |f(a)| - f(b) / |f(b)|)^2 / 2, so nothing cancels; accurate as ``mean_square_differences``.
     """
-    some, which = np.unique(np.concatenate([deviations_a, deviations_b]), return_inverse=True)
-    series, converged = expand(function, some)
-    scales = 1 / np.sqrt(_squares(function, some, series, converged))
-    return _square_differences(function, some, which, gaps, scales, series, converged) / 2
+    pairs = np.arange(len(gaps)), np.arange(len(gaps), 2 * len(gaps))
+    return kernel(function, np.concatenate([deviations_a, deviations_b]), gaps, pairs)[1]
 
 
-def _squares(function: Function, deviations: Array, series: Array, converged: np.ndarray) -> Array:
-    found = (series**2).sum(axis=1)
-    found[~converged] = [mean_square(function, float(one) ** 2) for one in deviations[~converged]]
-    return found
+class Averages(NamedTuple):
+    """What a function f = f(0) + h makes of Gaussians of several deviations.
+
+    mean: E f. log_scale, offset, spread: h has the mean e^log_scale offset and the standard deviation e^log_scale
+    spread. series: the Hermite coefficients of h / (e^log_scale spread) but for the constant, where converged.
+    """
+
+    mean: Float[np.ndarray, " deviation"]
+    log_scale: Float[np.ndarray, " deviation"]
+    offset: Float[np.ndarray, " deviation"]
+    spread: Float[np.ndarray, " deviation"]
+    series: Float[np.ndarray, "deviation order"]
+    converged: Bool[np.ndarray, " deviation"]
+
+    @property
+    def log_variance(self) -> Float[np.ndarray, " deviation"]:
+        """log Var f."""
+        with np.errstate(divide="ignore"):
+            return 2 * (self.log_scale + np.log(self.spread))
+
+    @property
+    def log_square(self) -> Float[np.ndarray, " deviation"]:
+        """log E f^2."""
+        with np.errstate(divide="ignore"):
+            return np.logaddexp(2 * np.log(np.abs(self.mean)), self.log_variance)
+
+    @property
+    def angle(self) -> Float[np.ndarray, " deviation"]:
+        """The angle in (0, pi) whose tangent is sqrt(Var f) / E f, to relative precision near 0."""
+        with np.errstate(all="ignore"):
+            size = self.log_square / 2
+            return np.arctan2(np.exp(self.log_variance / 2 - size), self.mean * np.exp(-size))
 
 
-def _square_differences(
+def averages(function: Function, deviations: Float[np.ndarray, " deviation"]) -> Averages:
+    """Return the first moments of a function of Gaussians, relative precision kept where it hardly leaves f(0)."""
+    value, added = from_zero(function)
+    series, log_scale, converged = expand_scaled(added, deviations)
+    offset, spread = series[:, 0].copy(), np.sqrt((series[:, 1:] ** 2).sum(axis=1))
+    for k in np.flatnonzero(converged):
+        # a function that jumps from one node to the next, floor of large numbers, can look like a smooth one
+        _, _, other = _moments_on_panels(added, float(deviations[k]), 1.0, np.exp(log_scale[k]))
+        converged[k] = not abs(other - spread[k]) > _ALIKE * spread[k]
+    for k in np.flatnonzero(~converged):
+        log_scale[k], offset[k], spread[k] = _moments(added, float(deviations[k]))
+    with np.errstate(all="ignore"):
+        series = np.where(spread[:, None] > 0, series[:, 1:] / spread[:, None], 0.0)
+        mean = value + np.exp(log_scale) * offset
+    return Averages(mean, log_scale, offset, spread, series, converged)
+
+
+def kernel(
     function: Function,
-    some: Array,
-    which: np.ndarray,
-    gaps: Array,
-    scales: Array,
-    series: Array,
-    converged: np.ndarray,
+    deviations: Float[np.ndarray, " input"],
+    gaps: Float[np.ndarray, " pair"],
+    pairs: Pairs,
+    *,
+    centred: bool = False,
+) -> tuple[Float[np.ndarray, " input"], Float[np.ndarray, " pair"]]:
+    """Return log E f^2 of centred Gaussians of these deviations, and the gaps of the matrix E f(a) f(b) for each pair.
+
+    centred: the same for f - E f, that is the covariance. The mean and the rest of f are orthogonal: with phi the angle
+    of the vector (E f, standard deviation of f), 1 - rho' = 2 sin^2((phi_a - phi_b) / 2) + sin phi_a sin phi_b (1 -
+    rho_h), rho_h the correlation of f(a) and f(b): sums of squares, in which nothing cancels.
+    """
+    some, which = np.unique(deviations, return_inverse=True)
+    found = averages(function, some)
+    first, second = which[pairs[0]], which[pairs[1]]
+    apart = _correlation_gaps(function, some, found, first, second, gaps)
+    if centred:
+        return found.log_variance[which], apart
+    angle = found.angle
+    part = np.sin(angle)
+    turned = 2 * np.sin((angle[first] - angle[second]) / 2) ** 2
+    return found.log_square[which], np.minimum(turned + part[first] * part[second] * apart, 2.0)
+
+
+def _correlation_gaps(
+    function: Function, some: Array, found: Averages, first: np.ndarray, second: np.ndarray, gaps: Array
 ) -> Array:
-    """E (u f(a) - v f(b))^2 for each pair; ``which`` says which of ``some`` deviations, scales and series it has."""
-    first, second = np.split(which, 2)
-    result = np.empty(len(gaps))
-    smooth = converged[first] & converged[second]
-    scaled = scales[:, None] * series
+    """1 minus the correlation of f(a) and f(b) for each pair, ``first`` and ``second`` of ``some`` deviations."""
+    result = np.zeros(len(gaps))
+    spread = (found.spread > 0) & (found.spread < np.inf)
+    varied = spread[first] & spread[second]
+    smooth = found.converged[first] & found.converged[second] & varied
     for part in np.array_split(np.flatnonzero(smooth), 1 + len(gaps) // _CHUNK):
-        u, v = scaled[first[part]], scaled[second[part]]
-        result[part] = ((u - v) ** 2 + 2 * u * v * one_minus_powers(gaps[part], series.shape[1])).sum(axis=1)
-    if not smooth.all():
-        plane = _Plane(function, float(some.max()))
-        for i in np.flatnonzero(~smooth):
-            a, b = first[i], second[i]
-            pair = (float(some[a]), float(some[b])), (float(scales[a]), float(scales[b]))
-            result[i] = plane.square_difference(pair[0], float(gaps[i]), pair[1])
+        u, v = found.series[first[part]], found.series[second[part]]
+        beside = one_minus_powers(gaps[part], found.series.shape[1] + 1)[:, 1:]
+        result[part] = ((u - v) ** 2 + 2 * u * v * beside).sum(axis=1) / 2
+    rough = varied & ~smooth
+    distant = rough & (np.abs(1 - gaps) ** _ORDER < _NEGLIGIBLE)
+    if distant.any():
+        result[distant] = _gaps_by_truncation(function, some, found, (first[distant], second[distant]), gaps[distant])
+    rough = np.flatnonzero(rough & ~distant)
+    if len(rough):
+        plane = Plane(from_zero(function)[1])
+        for i in rough:
+            pair = int(first[i]), int(second[i])
+            deviations = float(some[pair[0]]), float(some[pair[1]])
+            result[i] = _gap_by_quadrature(plane, deviations, float(gaps[i]), found, pair)
     return result
 
 
-class _Plane:
-    """Means over a plane of two Gaussians, in polar coordinates: a = sd_a r cos t, b = sd_b r cos(t - between).
-
-    Along each ray the panels of f itself, for a and for b, are the panels of the rule, so f is resolved whatever its
-    scale; across rays panels are halved where needed, and begin at the rays through the points (kink, kink).
-    """
-
-    def __init__(self, function: Function, deviation: float) -> None:
-        self.function = function
-        self.tolerance = 1e-11 if deviation <= _LARGEST else 1e-8
-        if deviation <= _LARGEST:
-            self.breaks, self.edges = breaks_and_edges(function, _RADIUS * max(deviation, 1e-3))
-        else:
-            self.breaks, self.edges = np.zeros(0), deviation * np.append(-_RADII[:0:-1], _RADII)
-
-    def square_difference(self, deviations: tuple[float, float], gap: float, scales: tuple[float, float]) -> float:
-        """E (u f(a) - v f(b))^2."""
-        u, v = scales
-
-        def at(angle: float) -> float:
-            return self.mean(lambda fa, fb: (u * fa - v * fb) ** 2, deviations, angle)
-
-        angle, least = float(angle_of_gap(gap)), _SMALLEST / max(1.0, *deviations)
-        if angle >= least or u * deviations[0] != v * deviations[1]:
-            return at(angle)
-        near, far, share = at(least), at(2 * least), angle / least
-        if far < 3 * near:  # f jumps: the mean is proportional to the angle, not to its square
-            return near * share
-        # near / x^2 = A + B x, B from kinks: extrapolated to the angle, the next term weighs angle^2.
-        return share**2 * (near + (near - far / 4) * (1 - share))
-
-    def mean(
-        self,
-        of: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        deviations: tuple[float, float],
-        between: float,
-        size: float | None = None,
-    ) -> float:
-        """E of(f(a), f(b)); the size is that of the mean, where it may vanish."""
-        signs = np.array([0.0, between, np.pi, np.pi + between])
-        rays = np.concatenate([signs, self._corners(deviations, between) + np.pi / 2])
-        # Where f turns at a small x, the mean along a ray turns at a small angle from where a or b is zero.
-        turn = np.abs(self.edges[self.edges != 0]).min() / max(*deviations, 1e-300)
-        if turn < _WIDE:
-            steps = turn * 4.0 ** np.arange(np.ceil(np.log(_WIDE / turn) / np.log(4.0)))
-            rays = np.concatenate([rays, *(sign + np.append(-steps, steps) for sign in signs)])
-        edges = np.append(np.unique(np.mod(rays, 2 * np.pi)), 2 * np.pi) - np.pi / 2
-        tolerance = self.tolerance if size is not None else self.tolerance + 1e-15 / max(between, 1e-8)
-        total = integrate(
-            lambda t: self._along(of, deviations, t, between),
-            edges,
-            tolerance=tolerance,
-            size=size and size * 2 * np.pi,
-        )
-        return total / (2 * np.pi)
-
-    def _corners(self, deviations: tuple[float, float], between: float) -> np.ndarray:
-        """The angles t at which a and b are both at kinks: a / sd_a = r cos t, b / sd_b = r cos(t - between)."""
-        if not len(self.breaks) or min(deviations) == 0 or np.sin(between) == 0:
-            return np.zeros(0)
-        x, y = np.meshgrid(self.breaks / deviations[0], self.breaks / deviations[1])
-        # r sin t = (y - x cos(between)) / sin(between), with y - x cos = (y - x) + 2 x sin^2(between / 2)
-        height = ((y - x) + 2 * x * np.sin(between / 2) ** 2) / np.sin(between)
-        return np.arctan2(height, x).ravel()
-
-    def _along(
-        self,
-        of: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        deviations: tuple[float, float],
-        angles: np.ndarray,
-        between: float,
-    ) -> np.ndarray:
-        """The integral of of(f(a), f(b)) r exp(-r^2 / 2) over r > 0, at each angle."""
-        angle = angles.ravel()
-        node, weight = panel_rule()
-        # cos(angle - between), written so that its rounding does not depend on the angle in steps.
-        turned = np.cos(angle) + (np.sin(between) * np.sin(angle) - 2 * np.sin(between / 2) ** 2 * np.cos(angle))
-        slopes = [deviations[0] * np.cos(angle), deviations[1] * turned]
-        with np.errstate(all="ignore"):
-            cuts = [np.nan_to_num(self.edges / slope[:, None], nan=0.0) for slope in slopes]
-            cuts.append(np.broadcast_to(_RADII, (angle.size, len(_RADII))))
-            r = np.sort(np.clip(np.concatenate(cuts, axis=1), 0.0, _RADIUS), axis=1)
-            ray, panel = np.nonzero(np.diff(r) > 1e-14)
-            left, width = r[ray, panel], r[ray, panel + 1] - r[ray, panel]
-            r = left[:, None] + width[:, None] * node
-            a, b = (self.function(slope[ray, None] * r) for slope in slopes)
-            sums = np.einsum("ij,j->i", of(a, b) * r * np.exp(-r * r / 2), weight) * width
-        return np.bincount(ray, sums, minlength=angle.size).reshape(angles.shape)
+def _gaps_by_truncation(function: Function, some: Array, found: Averages, pair: Pairs, gaps: Array) -> Array:
+    """The same for correlations whose 700th power is nothing, by a series that need not have converged by then."""
+    added, largest = from_zero(function)[1], float(np.abs(1 - gaps).max())
+    order = 2 + int(np.log(_NEGLIGIBLE) / np.log(max(largest, 1e-6)))
+    series = np.zeros((len(some), order))
+    for k in np.unique(np.concatenate(pair)):
+        scale = float(np.exp(found.log_scale[k]) * found.spread[k])
+        series[k] = coefficients(added, float(some[k]), scale, order)
+    powers = np.vander(1 - gaps, order, increasing=True)[:, 1:]
+    return np.clip(1 - (series[pair[0], 1:] * series[pair[1], 1:] * powers).sum(axis=1), 0.0, 2.0)
 
 
-def _weighted_square(function: Function, scale: float, g: np.ndarray) -> np.ndarray:
-    return np.exp(-g * g / 2) / np.sqrt(2 * np.pi) * np.asarray(function(scale * g), dtype=float) ** 2
+def _gap_by_quadrature(
+    plane: Plane, deviations: tuple[float, float], gap: float, found: Averages, pair: tuple[int, int]
+) -> float:
+    """E (u (h(a) - E h(a)) - v (h(b) - E h(b)))^2 / 2, u and v the inverse standard deviations."""
+    (u, v), (mean_a, mean_b) = (column[list(pair)] for column in (1 / found.spread, found.offset / found.spread))
+    scales = np.exp(-found.log_scale[list(pair)])
+
+    def square(ha: Array, hb: Array) -> Array:
+        return (u * (ha * scales[0]) - mean_a - (v * (hb * scales[1]) - mean_b)) ** 2 / 2
+
+    return float(check_error(plane.square_difference(deviations, gap, square), "the kernel of a function").value[0])
+
+
+def _line(function: Function, deviation: float, of: Function, size: float | None = None) -> tuple[float, Integral]:
+    """log of the square of a scale, and E of(f(deviation g) / scale), of square size at most."""
+    near = np.asarray(function(deviation * np.linspace(-3, 3, 61)), dtype=float)
+    scale = float(np.abs(near).max())
+    scale = scale if 0 < scale < np.inf else 1.0
+    integrand = partial(_weighted, function, deviation, scale, of)
+    # Panels shrink towards zero, where the scale of f is that of g divided by the deviation.
+    half = np.concatenate([[0.0], 2.0 ** np.arange(-30, 0), np.arange(1.0, _CORE + 1)])
+    with np.errstate(all="ignore"):
+        parts = [integrate(integrand, one, size=size) for one in (-half[::-1], half)]
+        value, error = parts[0].value + parts[1].value, parts[0].error + parts[1].error
+        for edge in range(_CORE, _REACH):
+            ends = np.array([edge, edge + 1.0])
+            tails = [integrate(integrand, one, size=size) for one in (-ends[::-1], ends)]
+            value = value + tails[0].value + tails[1].value
+            if np.abs(tails[0].value) + np.abs(tails[1].value) <= 1e-17 * (np.abs(value) if size is None else size):
+                return 2 * np.log(scale), Integral(value, error if value < np.inf else np.array(0.0))
+    return 2 * np.log(scale), Integral(np.array(np.inf), np.array(0.0))
+
+
+def _moments(function: Function, deviation: float) -> tuple[float, float, float]:
+    """log of a scale, and by unit of it the mean and the standard deviation of f(deviation g)."""
+    coarse = _moments_on_panels(function, deviation, 1.0)
+    fine = _moments_on_panels(function, deviation, 0.5, np.exp(coarse[0]))
+    if np.allclose(coarse, fine, rtol=_SAME, atol=_SAME):
+        return fine
+    log_scale, square = _line(function, deviation, lambda f: f * f)
+    check_error(square, "the mean square of a function")
+    if not 0 < square.value < np.inf:
+        return log_scale / 2, 0.0, float(np.sqrt(square.value))
+    mean = float(_line(function, deviation, lambda f: f, size=float(np.sqrt(square.value)))[1].value)
+    variance = _line(function, deviation, lambda f: (f - mean) ** 2)[1]
+    check_error(variance, "the variance of a function", size=float(square.value))
+    return log_scale / 2, mean, float(np.sqrt(variance.value))
+
+
+def _moments_on_panels(
+    function: Function, deviation: float, widest: float, scale: float | None = None
+) -> tuple[float, float, float]:
+    """The same on panels that are not halved any more, NaN where the weight has not won at 16 deviations."""
+    x, weight = resolving_nodes(function, deviation, widest)
+    share = weight * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    with np.errstate(all="ignore"):
+        values = np.asarray(function(deviation * x), dtype=float)
+        scale = float(np.abs(values[np.abs(x) < 3]).max()) if scale is None else scale
+        values = values / scale
+        mean = float(share @ values)
+        squares = share * (values - mean) ** 2
+        spread = np.sqrt(squares.sum())
+        settled = max(squares[0], squares[-1]) <= 1e-17 * squares.sum()
+        return float(np.log(scale)), mean, float(spread) if settled else np.nan
+
+
+def _weighted(function: Function, deviation: float, scale: float, of: Function, g: np.ndarray) -> np.ndarray:
+    return np.exp(-g * g / 2) / np.sqrt(2 * np.pi) * of(np.asarray(function(deviation * g), dtype=float) / scale)

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from deeplim import limits
 from deeplim.architecture import Network
-from deeplim.checks import check_seed
+from deeplim.checks import check_count, check_seed
 from deeplim.comparison import Comparison, compare
 from deeplim.errors import LimitError
 from deeplim.finite import chain
@@ -29,6 +29,8 @@ class Ladder:
     """One network, its inputs, and its covariances on every rung: 'exact' and the names of the limits that apply.
 
     pair: the two inputs that observables are about. computed: how the activation was computed in the exact networks.
+    not_applicable: why the other limits do not describe the network; failed: why limits that do could not be computed
+    for these inputs, by name.
     """
 
     network: Network
@@ -40,6 +42,7 @@ class Ladder:
     not_applicable: dict[str, str]
     seed: int
     computed: str
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def exact(self) -> Paths | None:
@@ -62,7 +65,10 @@ class Ladder:
     @property
     def recommended(self) -> tuple[str, str]:
         """The rung to trust for this network, 'exact' or the name of a limit, and one sentence that says why."""
-        return limits.recommend(self.network)
+        name, why = limits.recommend(self.network)
+        if name in self.failed:
+            return "exact", f"{name!r}, which this network calls for, failed for these inputs: {self.failed[name]}"
+        return name, why
 
     def seen(self, rung: str) -> Paths:
         """Return one rung for the chosen pair alone, in its order; a one-pair limit was given that pair already."""
@@ -76,6 +82,7 @@ class Ladder:
             many = "deterministic" if paths.deterministic else f"{paths.samples:,} {kind}"
             found += [f"{name}, layer {self.layers[-1]} ({many})", table(describe(self.seen(name)), -1), ""]
         found.append(f"to trust: {self.recommended[0]}; {self.recommended[1]}")
+        found += [f"{name} failed for these inputs: {reason}" for name, reason in self.failed.items()]
         found += [f"not {name}: {reason}" for name, reason in self.not_applicable.items()]
         if self.computed != "slopes":
             found.append(f"activation {self.network.activation}: {self.computed}")
@@ -94,6 +101,7 @@ class Ladder:
             "layers": list(self.layers),
             "rungs": rungs,
             "recommended": dict(zip(("rung", "why"), self.recommended, strict=True)),
+            "failed": self.failed,
             "not_applicable": self.not_applicable,
             "limits": {
                 name: {"clock": limit.clock, "parameters": limit.parameters, "source": limit.source}
@@ -113,14 +121,14 @@ def _sample_limits(
     progress: Callable[[str], object] | None,
 ) -> dict[str, str]:
     """Add each limit's paths to the rungs, of the chosen pair where it describes no more; return why any failed."""
-    failed = {}
+    failed: dict[str, str] = {}
     for name, limit in found.items():
         if progress is not None:
             progress(f"limit {name} of {limit.network}")
         few = limit.most_inputs is not None and inputs.count > limit.most_inputs
         try:
             rungs[name] = limit.sample(inputs.pair(*pair) if few else inputs, **asked)
-        except LimitError as error:  # the limit explodes: that is an answer, and the other rungs stand
+        except LimitError as error:  # the limit cannot be followed from these inputs, and the other rungs stand
             failed[name] = str(error)
     return failed
 
@@ -140,10 +148,12 @@ def climb(
 ) -> Ladder:
     """Return the network's covariances on every rung; exact networks only when ``networks`` is positive.
 
+    A limit that describes the network and cannot be computed for these inputs is named in ``failed``, with why;
+    LimitError when that leaves no rung.
     ``progress`` is called with a few words before each step, ``drawn`` with the exact networks finished at a time. The
     limits use seed + 1, so that no limit shares random numbers with the networks. ``device`` is that of ``simulate``.
     """
-    seed = check_seed(seed)
+    samples, seed = check_count("samples", samples), check_seed(seed)
     chosen = check_layers(layers, network.depth)
     if inputs.count > 1:
         check_pair(pair, inputs.count)
@@ -156,6 +166,8 @@ def climb(
         rungs["exact"] = chain.sample(network, inputs, seed=seed, layers=chosen, **drawing)
     asked = {"samples": samples, "seed": seed + 1, "layers": chosen}
     failed = _sample_limits(found, inputs, pair, rungs, asked, progress)
+    if not rungs:
+        raise LimitError(f"no limit of {network} can be computed for these inputs: {next(iter(failed.values()))}")
     return Ladder(
         network=network,
         inputs=inputs,
@@ -163,7 +175,8 @@ def climb(
         layers=tuple(chosen),
         limits={name: limit for name, limit in found.items() if name in rungs},
         rungs=rungs,
-        not_applicable=limits.explain(network) | failed,
+        not_applicable=limits.explain(network),
         seed=seed,
         computed=how_computed(network),
+        failed=failed,
     )

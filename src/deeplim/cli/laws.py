@@ -25,7 +25,7 @@ from deeplim.cli.options import (
     seed_option,
 )
 from deeplim.cli.terminal import LAWS_DIFFER, attempted, check_output, print_json, progress, show
-from deeplim.errors import InputError
+from deeplim.errors import InputError, LimitError
 
 if TYPE_CHECKING:
     from deeplim.architecture import Network
@@ -196,7 +196,7 @@ def _observe_and_predict(name: str | None, options: dict[str, Any]) -> tuple:
 
     network = read_network(options)
     inputs, pair = read_inputs(options)
-    limit = limits.find(network)[0] if name is None else limits.named(name, network)
+    found = limits.find(network) if name is None else [limits.named(name, network)]
     if inputs.count > 2:
         inputs, pair = inputs.pair(*pair), (0, 1)
     chosen = {key: options[key] for key in ("seed", "layers")}
@@ -204,9 +204,15 @@ def _observe_and_predict(name: str | None, options: dict[str, Any]) -> tuple:
         step(f"exact networks of {network}")
         drawing = {"networks": options["networks"], "device": options["device"], "progress": step}
         observed = draw(network, inputs, **drawing, **chosen)
-        step(f"limit {limit.name}")
         chosen["seed"] += 1
-        return observed, limit.sample(inputs, samples=options["samples"], **chosen), pair
+        for limit in found[:-1]:
+            step(f"limit {limit.name}")
+            try:
+                return observed, limit.sample(inputs, samples=options["samples"], **chosen), pair
+            except LimitError as error:
+                click.echo(f"{limit.name} failed for these inputs: {error}", err=True)
+        step(f"limit {found[-1].name}")
+        return observed, found[-1].sample(inputs, samples=options["samples"], **chosen), pair
 
 
 @click.command(epilog=example("limits --architecture resnet --width 200 --depth 50"))
@@ -216,7 +222,6 @@ def _observe_and_predict(name: str | None, options: dict[str, Any]) -> tuple:
 def limits(as_json: bool, derive: bool, **options: Any) -> None:
     """Which limits describe a network, and why each other one does not."""
     from deeplim import limits as known
-    from deeplim.errors import LimitError
 
     network = read_network(options)
     found, others = known.find(network), known.explain(network)

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.architecture import MLP, Network
-from deeplim.checks import check_count, check_memory, check_seed
+from deeplim.checks import check_count, check_memory, check_seed, numerical
 from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs
-from deeplim.paths import Clock, Paths, check_layers
+from deeplim.paths import Clock, Paths, check_layers, every
 
 
 def norm_shift(network: Network, layers: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"] | None:
@@ -113,6 +113,7 @@ class AbstractLimit(ABC):
 
         Path i of a seed is the same however many are asked for; see ``deeplim.predict`` for other recorded layers.
         InputError for layers beyond the depth, a sample count below 1, or more inputs than the limit describes.
+        LimitError where it cannot be computed for these inputs.
         """
         check_inputs(inputs)
         samples, seed = check_count("samples", samples), check_seed(seed)
@@ -125,7 +126,8 @@ class AbstractLimit(ABC):
         time = np.asarray(chosen, dtype=float) / self.layers_per_unit
         samples = 1 if self.deterministic else samples
         check_memory(samples, len(chosen), inputs.count)
-        return self._sample(inputs, time, samples, seed)
+        with numerical(f"the limit {self.name!r} of {self.network}"):
+            return self._sample(inputs, time, samples, seed)
 
     def _paths(
         self,
@@ -135,11 +137,17 @@ class AbstractLimit(ABC):
         inputs: Inputs,
         alive: np.ndarray | None = None,
     ) -> Paths:
+        alive = np.ones(log_norm.shape[:2], dtype=bool) if alive is None else alive
+        if not (every(np.isfinite(log_norm)) & every(~np.isnan(log_gap)) | ~alive).all():
+            raise LimitError(
+                f"the limit {self.name!r} of {self.network} leaves every float from these inputs; give inputs of norms "
+                "nearer to one, or draw exact networks."
+            )
         shift = None if self.any_variances else norm_shift(self.network, np.round(time * self.layers_per_unit))
         return Paths(
             log_norm=log_norm if shift is None else log_norm + shift[:, None],
             log_gap=log_gap,
-            alive=np.ones(log_norm.shape[:2], dtype=bool) if alive is None else alive,
+            alive=alive,
             time=time,
             clock=self.clock,
             names=inputs.names,

@@ -9,16 +9,21 @@ from jaxtyping import Float
 from deeplim.activations import Shaped, ShapedReLU
 from deeplim.architecture import MLP, NORM_PRESERVING, Network, ResNet
 from deeplim.errors import LimitError
-from deeplim.gaussian import slope_kernel_strength
+from deeplim.gaussian import LARGEST_LOG_NORM, slope_kernel_strength
+from deeplim.hermite import expand
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
+from deeplim.limits.courses import Course, follow
 from deeplim.limits.covariance_sde import is_linear, strong_shaping
 from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 from deeplim.limits.flow import nuhat_flow
-from deeplim.limits.kernels import SMALLEST_GAP, kernel_map
+from deeplim.limits.kernels import SMALLEST_GAP, kernel_map, sum_of
 from deeplim.limits.sde import LARGEST_STRENGTH
-from deeplim.limits.speeds import Course, Pairs, Speed, added_speed, follow, gap_speed, smooth_speed
+from deeplim.limits.speeds import Pairs, Speed, added_speed, gap_speed, smooth_speed
 from deeplim.paths import Paths
+
+_MANIFOLD, _LONGEST_LOG, _HALVINGS = 10.0, 1400.0, 40
+"""Log of a norm's growth from which one step is sought at the start, that of the shortest time, and halvings to it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class CovarianceODE(AbstractLimit):
         elif self._closed:
             course = self._closed_form(begin, gap, before)
         else:
-            course = follow(self._speed(pairs), begin, np.maximum(gap, SMALLEST_GAP), before)
+            course = self._solved(begin, np.maximum(gap, SMALLEST_GAP), before, pairs)
         norms = np.full((1, len(time), inputs.count), np.inf)
         gaps = np.full((1, len(time), len(gap)), np.nan)
         norms[0, : len(before)], gaps[0, : len(before)] = course.log_norm, course.gap
@@ -100,6 +105,52 @@ class CovarianceODE(AbstractLimit):
         """Whether d rho / ds = gamma nuhat(rho) and log norms are linear in s."""
         network = self.network
         return network.homogeneous and network.normalization == "none"
+
+    def _solved(self, log_norm: np.ndarray, gap: np.ndarray, time: np.ndarray, pairs: Pairs) -> Course:
+        """The course by steps, after one of Euler's in the covariances for as long as their kernel does not change."""
+        tolerance, speed = self._tolerance(log_norm), self._speed(pairs)
+        begun = self._begun(log_norm, gap, time[-1], pairs, tolerance)
+        if begun == 0:
+            return follow(speed, log_norm, gap, time, tolerance=tolerance)
+        early = [self._added(log_norm, gap, float(one), pairs) for one in time[time <= begun]]
+        start = self._added(log_norm, gap, begun, pairs)
+        course = follow(speed, *start, time[time > begun], begun=begun, tolerance=tolerance)
+        norms, gaps = ([one[k] for one in early] for k in range(2))
+        return Course(np.array([*norms, *course.log_norm]), np.array([*gaps, *course.gap]))
+
+    def _begun(self, log_norm: np.ndarray, gap: np.ndarray, end: float, pairs: Pairs, tolerance: float) -> float:
+        """How long the kernel of a ResNet's branch stays what it is while norms grow many times over; 0 if not so long.
+
+        As where phi(0) is not 0 and inputs are tiny beside it.
+        """
+        network = self.network
+        if isinstance(network, MLP) or network.skip != 1 or network.placement == "after-sum":
+            return 0.0
+        log_new, gap_new = kernel_map(network, log_norm, gap, pairs)
+        if not (log_new - log_norm).max() > _MANIFOLD:
+            return 0.0
+        low, high = -_LONGEST_LOG, np.log(end)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            then = kernel_map(network, *self._added(log_norm, gap, float(np.exp(middle)), pairs), pairs)
+            moved = np.abs(then[0] - log_new).max(), np.abs(np.log(then[1] / gap_new)).max(initial=0.0)
+            low, high = (middle, high) if max(moved) < tolerance else (low, middle)
+        return float(np.exp(low)) if low > -_LONGEST_LOG else 0.0
+
+    def _added(self, log_norm: np.ndarray, gap: np.ndarray, time: float, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """V + square K(V) times a time, in log norms and gaps."""
+        assert isinstance(self.network, ResNet)
+        log_new, gap_new = kernel_map(self.network, log_norm, gap, pairs)
+        with np.errstate(divide="ignore"):
+            return sum_of((log_norm, gap), (log_new + np.log(_branch_square(self.network) * time), gap_new), pairs)
+
+    def _tolerance(self, log_norm: np.ndarray) -> float:
+        """How finely the ODE is stepped: quadrature of a rough function is right to 1e-9 and takes its time."""
+        network = self.network
+        if network.homogeneous or isinstance(network, MLP):
+            return 1e-10
+        deviations = np.exp(np.clip(log_norm, -LARGEST_LOG_NORM, LARGEST_LOG_NORM) / 2)
+        return 1e-10 if expand(network.function, deviations)[1].all() else 1e-7
 
     def _closed_form(self, log_norm: np.ndarray, gap: np.ndarray, time: np.ndarray) -> Course:
         parameters = self.parameters

@@ -11,7 +11,7 @@ from deeplim.errors import LimitError
 from deeplim.gaussian import slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
-from deeplim.limits.kernels import SMALLEST_GAP, has_gaussian_rows, layer_map, mirrored_normals
+from deeplim.limits.kernels import SMALLEST_GAP, has_gaussian_rows, layer_map, mirrored_normals, roots_for_rows
 from deeplim.limits.kernels import kernel_map as kernel_map
 from deeplim.normalization import check_normalization
 from deeplim.paths import Paths
@@ -86,7 +86,10 @@ class InfiniteWidth(AbstractLimit):
 
     def _follow_rows(self, inputs: Inputs, time: np.ndarray) -> Followed:
         """The same where rows are not Gaussian: by 65,536 of them (fewer for many inputs), the same always."""
-        rng, begin = np.random.default_rng(0), in_coordinates(np.exp(inputs.log_norm / 2), inputs.gap)
+        network = self.network
+        scale_free = network.homogeneous and network.placement == "after-sum"
+        begin = in_coordinates(roots_for_rows(inputs.log_norm, scale_free), inputs.gap)
+        rng = np.random.default_rng(0)
 
         def normals(rows: Rows) -> np.ndarray:
             found, old = mirrored_normals(inputs.count, rng), rows.values
@@ -96,7 +99,7 @@ class InfiniteWidth(AbstractLimit):
                 found -= (found @ across) @ np.linalg.pinv(old @ across, hermitian=True) @ old
             return found
 
-        walk = Walk(self.network, begin, 1, normals)
+        walk = Walk(network, begin, 1, normals)
         norms, gaps = [], []
         for layer in range(int(time.max()) + 1):
             log_norm, gap = inputs.log_norm, inputs.gap[np.triu_indices(inputs.count, 1)]

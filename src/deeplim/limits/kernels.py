@@ -13,15 +13,7 @@ from jaxtyping import Float, Int
 from deeplim.architecture import MLP, Network, ResNet
 from deeplim.differences import correlate, in_coordinates, measure, scaled
 from deeplim.errors import LimitError
-from deeplim.gaussian import (
-    kernel_gaps,
-    mean_square,
-    mean_square_differences,
-    mean_squares,
-    nuhat,
-    slope_kernel_strength,
-)
-from deeplim.loading import Function
+from deeplim.gaussian import check_log_norm, kernel, nuhat, slope_kernel_strength
 from deeplim.walk import branch
 
 Pairs = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
@@ -32,6 +24,8 @@ SMALLEST_GAP = 1e-300
 _POINTS = 2**15
 """Rows, and as many mirrored ones, over which batchnorm is averaged; fewer for many inputs."""
 _MOST_NUMBERS = 2**21
+_LARGEST_ROWS = 600.0
+"""Log of the largest mean square of which rows are drawn, and minus that of the smallest."""
 
 
 def layer_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, rows: int = 0) -> tuple[Norms, Gaps]:
@@ -45,14 +39,14 @@ def layer_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, row
     if isinstance(network, MLP):
         return log_new, gap_new
     kept, added = _log_square(network.skip_scale) + log_norm, _log_square(network.branch_scale) + log_new
-    total, gap_new = _sum((kept, gap), (added, gap_new), pairs)
+    total, gap_new = sum_of((kept, gap), (added, gap_new), pairs)
     if network.normalization != "none" and network.placement == "after-sum":
         total = np.zeros_like(total)
     return total, gap_new
 
 
-def _sum(one: tuple[Norms, Gaps], other: tuple[Norms, Gaps], pairs: Pairs) -> tuple[Norms, Gaps]:
-    """Log norms and gaps of the sum of two independent parts.
+def sum_of(one: tuple[Norms, Gaps], other: tuple[Norms, Gaps], pairs: Pairs) -> tuple[Norms, Gaps]:
+    """Return log norms and gaps of the sum of two independent parts.
 
     1 - rho = 1 - sum of sqrt(share_a share_b) rho over the parts, whose shares of V^{aa} add up to one; one minus the
     sum of square roots is half the squared distance of the roots, so nothing cancels.
@@ -69,7 +63,7 @@ def _biased(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple
     if network.bias_variance == 0:
         return log_norm, gap
     bias = np.full_like(log_norm, np.log(network.bias_variance)), np.zeros_like(gap)
-    return _sum((log_norm, gap), bias, pairs)
+    return sum_of((log_norm, gap), bias, pairs)
 
 
 def kernel_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, rows: int = 0) -> tuple[Norms, Gaps]:
@@ -103,7 +97,7 @@ def kernel_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, ro
 def activation_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple[Norms, Gaps]:
     """Return log norms and gaps of K(V), K^{ab} = c E phi(g^a) phi(g^b), whatever the network's normalization."""
     if not network.homogeneous:
-        return _quadrature(network, log_norm, gap, pairs)
+        return _quadrature(network, log_norm, gap, pairs, centred=False)
     kappa = slope_kernel_strength(*network.slopes)
     return log_norm + np.log(network.gain_ratio), gap - kappa * nuhat(gap)
 
@@ -114,36 +108,13 @@ def centred_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> t
         # E phi(g) = (s_+ - s_-) / sqrt(2 pi), and c (E phi(g))^2 = kappa
         kappa = slope_kernel_strength(*network.slopes)
         return log_norm + np.log1p(-kappa) + np.log(network.gain_ratio), (gap - kappa * nuhat(gap)) / (1 - kappa)
-    phi, c = network.function, network.gain
-    deviation, which = np.unique(np.exp(log_norm / 2), return_inverse=True)
-    mean = np.array([_mean(phi, one) for one in deviation])
-    square = np.array([mean_square(_less(phi, m), one * one) for m, one in zip(mean, deviation, strict=True)])
-    first, second = which[pairs[0]], which[pairs[1]]
-    if len(deviation) == 1:
-        found = kernel_gaps(_less(phi, mean[0]), deviation[first], deviation[second], gap)
-    else:
-        # 2 |a| |b| (1 - rho) = |a - b|^2 - (|a| - |b|)^2, with the means taken out of |a - b|
-        root = np.sqrt(square)
-        apart = mean_square_differences(phi, deviation[first], deviation[second], gap)
-        apart -= (mean[first] - mean[second]) ** 2 + (root[first] - root[second]) ** 2
-        found = apart / (2 * root[first] * root[second])
-    return np.log(c * square[which]), np.clip(found, SMALLEST_GAP, 2.0)
+    return _quadrature(network, log_norm, gap, pairs, centred=True)
 
 
-def _quadrature(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple[Norms, Gaps]:
-    phi, deviation = network.function, np.exp(log_norm / 2)
-    found = kernel_gaps(phi, deviation[pairs[0]], deviation[pairs[1]], gap)
-    return np.log(network.gain * mean_squares(phi, deviation**2)), np.clip(found, SMALLEST_GAP, 2.0)
-
-
-def _mean(phi: Function, deviation: float) -> float:
-    """E phi(deviation g), from the mean square of phi + size, which quadrature finds wherever phi has its kinks."""
-    size = np.sqrt(mean_square(phi, deviation**2))
-    return (mean_square(_less(phi, -size), deviation**2) / size - 2 * size) / 2 if size > 0 else 0.0
-
-
-def _less(phi: Function, mean: float) -> Function:
-    return lambda x: phi(x) - mean
+def _quadrature(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, centred: bool) -> tuple[Norms, Gaps]:
+    check_log_norm(log_norm)
+    log_square, found = kernel(network.function, np.exp(log_norm / 2), gap, pairs, centred=centred)
+    return np.log(network.gain) + log_square, np.clip(found, SMALLEST_GAP, 2.0)
 
 
 def _average(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, number: int) -> tuple[Norms, Gaps]:
@@ -156,11 +127,29 @@ def _average(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, number:
     m = len(log_norm)
     gaps = np.zeros((m, m))
     gaps[pairs] = gap
-    begin = in_coordinates(np.exp(log_norm / 2), gaps + gaps.T)
+    scale_free = network.homogeneous or network.placement == "before-activation"
+    begin = in_coordinates(roots_for_rows(log_norm, scale_free), gaps + gaps.T)
     rows, _ = branch(network, correlate(begin, _numbered_normals(m, number)))
     found = scaled(measure(rows)[0], network.gain)
     with np.errstate(divide="ignore"):
         return np.log(found.square_norms()[0]), np.maximum(np.exp(found.log_gaps()[0]), SMALLEST_GAP)
+
+
+def roots_for_rows(log_norm: Norms, scale_free: bool) -> Norms:
+    """Return the norms of inputs that rows are drawn of, in units of the largest where a layer is the same in any.
+
+    LimitError where their squares or those of the layer's would leave the floats.
+    """
+    largest = float(log_norm.max())
+    if scale_free:
+        return np.exp((log_norm - largest) / 2)
+    furthest = float(log_norm[np.abs(log_norm).argmax()])
+    if not abs(furthest) <= _LARGEST_ROWS:
+        raise LimitError(
+            f"batchnorm is averaged over rows, and those of inputs of mean square e^{furthest:.0f} leave every float; "
+            f"give inputs between e^-{_LARGEST_ROWS:.0f} and e^{_LARGEST_ROWS:.0f}."
+        )
+    return np.exp(log_norm / 2)
 
 
 @lru_cache(maxsize=4)

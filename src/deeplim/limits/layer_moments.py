@@ -6,7 +6,7 @@ whitened: w = (w_1, w_2) with E w w^T = 1, w_1 along p. The covariance of width 
 W = (1/n) sum w w^T, whose mean is 1, whose covariance is ``second`` / n and whose third cumulants are ``third`` / n^2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import NamedTuple
@@ -14,18 +14,26 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.gaussian import angle_of_gap, nuhat, slope_kernel_strength
+from deeplim.gaussian import LARGEST_LOG_NORM, angle_of_gap, nuhat, slope_kernel_strength
+from deeplim.near_zero import from_zero
 
 Function = Callable[[np.ndarray], np.ndarray]
+Rows = Float[np.ndarray, " row"]
 PAIRS = tuple(combinations_with_replacement(range(3), 2))
 TRIPLES = tuple(combinations_with_replacement(range(3), 3))
 """Where the second and third cumulants of (w_1^2, w_1 w_2, w_2^2) stand."""
 _RADII, _SAME, _MIXED, _SLOPES = 16, 16, 12, 16
 """Nodes along the radius, on arcs where both values have one sign, where they differ, and on either for slopes."""
-_CHUNK = 16
-"""Pairs integrated at a time: what they need stays in a processor's cache."""
+_RESOLVED, _RATIO, _ORDER = 2.3, 4.0, 6
+"""Deviation, by the scale on which f turns, up to which these rules are fine enough: 2e-4 for tanh. Beyond, arcs are
+graded towards their ends by this ratio, with so many nodes a panel."""
+_MOST_GRADES = 34
+_FINE_RADII = np.array([0, 0.03, 0.12, 0.45, 1.2, 2.2, 3.5, 5, 7, 9.5])
+_NODES = 15_000
+"""Nodes integrated at a time: what they need stays in a processor's cache."""
 _CLOSEST = 1e-5
-"""Relative size of z' - z below which a function is differenced at this size: rounding weighs 1e-16 over it."""
+_NOTHING = 1e-26
+"""A residual that is this part of what it is left of is rounding."""
 
 
 class LayerMoments(NamedTuple):
@@ -71,41 +79,131 @@ def slope_moments(slopes: tuple[float, float], gap: Float[np.ndarray, " row"]) -
 
 
 def function_moments(
-    phi: Function,
-    gain: float,
-    log_norm: Float[np.ndarray, " row"],
-    size: Float[np.ndarray, " row"],
-    direction: Float[np.ndarray, " row"],
+    phi: Function, gain: float, log_norm: Rows, size: Rows, direction: Rows, *, turn: float = 1.0
 ) -> LayerMoments:
     """Return the moments of a layer of any continuous function at pairs (1, 0) and (1 + u, v) times exp(log_norm / 2).
 
-    size, direction: the polar coordinates of (u, v), direction in [0, pi]. Quadrature in polar coordinates, the arcs
-    split where either value changes sign, so that a kink at zero costs nothing; below a size of 1e-5 differences are
-    taken at that size. For tanh the mean is right to 1e-6 at unit norms, 2e-4 at norms of 5 and 1e-2 at norms of 30.
-    Values that are not finite come back as found; the caller counts them.
+    size, direction: the polar coordinates of (u, v), direction in [0, pi]; differences below ``closest`` are taken at
+    that size. Accuracy as for ``moments_of``.
     """
-    chunks = [slice(k, k + _CHUNK) for k in range(0, len(size), _CHUNK)]
-    with np.errstate(all="ignore"):
-        found = [_integrate(phi, gain, log_norm[part], size[part], direction[part]) for part in chunks]
-    return LayerMoments(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    unit = np.maximum(size, closest(log_norm, turn))
+    return moments_of(phi, gain, log_norm, Seen(1.0, unit, np.cos(direction), np.sin(direction)), turn)
 
 
-def _integrate(
-    phi: Function, gain: float, log_norm: np.ndarray, size: np.ndarray, direction: np.ndarray
+def closest(log_norm: Rows, turn: float) -> Rows:
+    """Return the relative size of z' - z below which a function is differenced at this size: 1e-5 of what it turns on.
+
+    Rounding weighs 1e-16 over it.
+    """
+    return _CLOSEST / np.maximum(deviations(log_norm) / turn, 1.0)
+
+
+class Seen(NamedTuple):
+    """How a second input is seen from the first, (1, 0): it stands at (base, 0) + unit (lean, height).
+
+    base: 1 where their difference is what keeps its digits, 0 where the second input itself is.
+    """
+
+    base: float
+    unit: Rows
+    lean: Rows
+    height: Rows
+
+    def of(self, rows: np.ndarray | slice) -> "Seen":
+        """Return some of the rows."""
+        return Seen(self.base, self.unit[rows], self.lean[rows], self.height[rows])
+
+    def place(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return what the second input is where the first is x and a direction orthogonal to it y."""
+        return self.base * x + self.unit[:, None] * (self.lean[:, None] * x + self.height[:, None] * y)
+
+    @property
+    def angle(self) -> Rows:
+        """The angle between the two."""
+        return np.arctan2(self.unit * self.height, self.base + self.unit * self.lean)
+
+
+def deviations(log_norm: Rows) -> Rows:
+    """Return standard deviations, those that a function cannot be given as the nearest that it can."""
+    return np.exp(np.clip(log_norm, -LARGEST_LOG_NORM, LARGEST_LOG_NORM) / 2)
+
+
+def moments_of(
+    phi: Function, gain: float, log_norm: Rows, seen: Seen, turn: float, *, most: int = _MOST_GRADES
 ) -> LayerMoments:
-    one = np.exp(log_norm / 2)[:, None]
-    used = np.maximum(size, _CLOSEST)
-    lean, height = np.cos(direction), np.sin(direction)
-    angle = np.arctan2(used * height, 1 + used * lean)[:, None]
-    radius, radial_weight = _radial_rule()
-    turn, share = _directions(angle)
-    share = (radial_weight[:, None] * share[:, None, :]).reshape(len(size), -1)
-    x = (radius[:, None] * np.cos(turn)[:, None, :]).reshape(len(size), -1)
-    y = (radius[:, None] * np.sin(turn)[:, None, :]).reshape(len(size), -1)
-    p = phi(one * x)
-    q = (phi(one * (x + used[:, None] * (lean[:, None] * x + height[:, None] * y))) - p) / used[:, None]
-    (first, cross, residual), second, third = _whitened(p, q, share, (1.0, 1.0, 1.0))
-    return LayerMoments(np.log(gain * first) - log_norm, cross / first, np.sqrt(residual / first), second, third)
+    """Return the moments of a layer of any continuous function at pairs of first inputs of these log norms.
+
+    turn: the scale on which phi turns. Quadrature in polar coordinates, the arcs split where either value changes sign,
+    so that a kink at zero costs nothing, and graded towards there, ``most`` times at most, where phi turns within a
+    small part of a deviation. For tanh the mean is right to 1e-6 at unit norms and to 5e-3 at any. Values that are not
+    finite come back as found; the caller counts them.
+    """
+    grade = np.minimum(grades(log_norm, turn), most)
+    found = [np.empty((len(log_norm), *shape)) for shape in ((), (), (), (len(PAIRS),), (len(TRIPLES),))]
+    for one in np.unique(grade):
+        rows = np.flatnonzero(grade == one)
+        for part in np.array_split(rows, np.clip(len(rows) * _count(int(one)) // _NODES, 1, len(rows))):
+            with np.errstate(all="ignore"):
+                moments = _integrate(phi, gain, log_norm[part], seen.of(part), int(one))
+            for column, of in zip(found, moments, strict=True):
+                column[part] = of
+    return LayerMoments(*found)
+
+
+def grades(log_norm: Rows, turn: float) -> np.ndarray:
+    """Return how many times arcs are divided by 4 towards their ends, for a function that turns on this scale."""
+    sharp = np.maximum(deviations(log_norm) / turn / _RESOLVED, 1.0)
+    return np.minimum(np.ceil(np.log(sharp) / np.log(_RATIO)), _MOST_GRADES).astype(int)
+
+
+def _integrate(phi: Function, gain: float, log_norm: Rows, seen: Seen, grade: int) -> LayerMoments:
+    p, q, share = _sampled(phi, log_norm, seen, grade)
+    scales = [np.abs(one).max(axis=1) for one in (p, q)]
+    scales = [np.where(scale > 0, scale, 1.0) for scale in scales]
+    means, second, third = _whitened(p / scales[0][:, None], q / scales[1][:, None], share, (1.0, 1.0, 1.0))
+    return layer_of(gain, log_norm, means, scales, second, third)
+
+
+def sampled_rows(phi: Function, log_norm: Rows, seen: Seen, turn: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return p and q of one pair at the nodes of the rule, and their shares."""
+    with np.errstate(all="ignore"):
+        return _sampled(phi, log_norm, seen, int(grades(log_norm, turn)[0]))
+
+
+def _sampled(phi: Function, log_norm: Rows, seen: Seen, grade: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    radius, radial_weight = _radial_rule() if grade == 0 else _graded_radii()
+    turned, share = _directions(seen.angle[:, None], grade)
+    share = (radial_weight[:, None] * share[:, None, :]).reshape(len(log_norm), -1)
+    x, y = ((radius[:, None] * of(turned)[:, None, :]).reshape(share.shape) for of in (np.cos, np.sin))
+    one, added = deviations(log_norm)[:, None], from_zero(phi)[1]
+    p, q = rows_of(phi, added(one * x), added(one * seen.place(x, y)), seen.unit[:, None], seen.base)
+    return p, q, share
+
+
+def rows_of(
+    phi: Function, here: np.ndarray, there: np.ndarray, unit: np.ndarray | float, base: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return p = phi(z) and q = (phi(z') - phi(z)) / unit, or phi(z') / unit where base is 0.
+
+    here, there: what phi adds to phi(0) at z and z'.
+    """
+    value = from_zero(phi)[0]
+    return here + value, ((there - here) if base else (there + value)) / unit
+
+
+def layer_of(
+    gain: float,
+    log_norm: Rows,
+    means: tuple[np.ndarray, ...],
+    scales: Sequence[np.ndarray],
+    second: np.ndarray,
+    third: np.ndarray,
+) -> LayerMoments:
+    """Return the moments from E p^2, E p q and the residual of q, those of p and q divided by scales."""
+    first, cross, residual = means
+    ratio = scales[1] / scales[0]
+    log_first = np.log(gain * first) + 2 * np.log(scales[0]) - log_norm
+    return LayerMoments(log_first, cross / first * ratio, np.sqrt(residual / first) * ratio, second, third)
 
 
 def _whitened(
@@ -115,42 +213,73 @@ def _whitened(
 
     radial: what to multiply moments of degree two, four and six by.
     """
-    first, cross = radial[0] * np.sum(share * p * p, axis=1), radial[0] * np.sum(share * p * q, axis=1)
-    rest = q - (cross / first)[:, None] * p
-    residual = radial[0] * np.sum(share * rest * rest, axis=1)
-    one, two = p / np.sqrt(first)[:, None], rest / np.sqrt(residual)[:, None]
-    # centred products would not do for slopes, whose radius is integrated already: moments first, then cumulants
-    products = np.stack([one * one, one * two, two * two], axis=1)
-    weighted = products * share[:, None, :]
-    mean = np.array([1.0, 0.0, 1.0])
-    squares = radial[1] * np.matmul(weighted, products.transpose(0, 2, 1))
-    second = np.stack([squares[:, a, b] - mean[a] * mean[b] for a, b in PAIRS], axis=1)
-    pairs = np.stack([products[:, a] * products[:, b] for a, b in PAIRS], axis=1)
-    cubes = radial[2] * np.matmul(pairs, weighted.transpose(0, 2, 1))
-    third = np.stack(
-        [
-            cubes[:, PAIRS.index((a, b)), c]
-            - mean[a] * squares[:, b, c]
-            - mean[b] * squares[:, a, c]
-            - mean[c] * squares[:, a, b]
-            + 2 * mean[a] * mean[b] * mean[c]
-            for a, b, c in TRIPLES
-        ],
-        axis=1,
-    )
+    from deeplim.limits.moment_steps import moment_sums
+
+    means, fourth, sixth = (np.empty((len(p), columns)) for columns in (3, 5, 7))
+    moment_sums(p, q, share, _NOTHING, means, fourth, sixth)
+    # with the radius of slopes, which is integrated already, a root mean square is sqrt(radial[0]) times as much
+    scale = radial[0]
+    first, cross, residual = (scale * column for column in means.T)
+    second, third = cumulants_of(radial[1] / scale**2 * fourth, radial[2] / scale**3 * sixth, residual > 0)
     return (first, cross, residual), second, third
 
 
-def _directions(angle: Float[np.ndarray, "row 1"]) -> tuple[np.ndarray, np.ndarray]:
+def cumulants_of(
+    fourth: Float[np.ndarray, "row 5"], sixth: Float[np.ndarray, "row 7"], seen: np.ndarray
+) -> tuple[Float[np.ndarray, "row 6"], Float[np.ndarray, "row 10"]]:
+    """Return the second and third cumulants of (w_1^2, w_1 w_2, w_2^2) from the moments E w_1^(k - j) w_2^j, k = 4, 6.
+
+    seen: whether there is a w_2, whose mean square is one then.
+    """
+    mean = [np.ones(len(fourth)), np.zeros(len(fourth)), seen.astype(float)]
+    second = [fourth[:, a + b] - mean[a] * mean[b] for a, b in PAIRS]
+    third = [
+        sixth[:, a + b + c]
+        - mean[a] * fourth[:, b + c]
+        - mean[b] * fourth[:, a + c]
+        - mean[c] * fourth[:, a + b]
+        + 2 * mean[a] * mean[b] * mean[c]
+        for a, b, c in TRIPLES
+    ]
+    return np.stack(second, axis=1), np.stack(third, axis=1)
+
+
+def _directions(angle: Float[np.ndarray, "row 1"], grade: int) -> tuple[np.ndarray, np.ndarray]:
     """Directions and their shares of the circle, on the four arcs where cos t and cos(t - angle) keep their signs."""
-    node, weight = _legendre(_SAME)
-    mixed_node, mixed_weight = _legendre(_MIXED)
+    rules = [_legendre(_SAME), _legendre(_MIXED)] if grade == 0 else [_graded(grade)] * 2
+    (node, weight), (mixed_node, mixed_weight) = rules
     same = (np.pi - angle) * node + angle - np.pi / 2
     mixed = angle * mixed_node - np.pi / 2
     shares = (np.pi - angle) * weight, angle * mixed_weight
     return np.concatenate([same, same + np.pi, mixed, mixed + np.pi], axis=1), np.concatenate(
         [shares[0], shares[0], shares[1], shares[1]], axis=1
     ) / (2 * np.pi)
+
+
+def _count(grade: int) -> int:
+    """Nodes a pair takes."""
+    if grade == 0:
+        return _RADII * 2 * (_SAME + _MIXED)
+    return len(_graded_radii()[0]) * 4 * len(_graded(grade)[0])
+
+
+@lru_cache(maxsize=_MOST_GRADES)
+def _graded(grade: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on [0, 1], on panels that shrink by a ratio towards both ends, so many times."""
+    half = np.append(0.0, _RATIO ** -np.arange(grade, -1.0, -1.0)) / 2
+    return _composite(np.append(half, 1 - half[-2::-1]))
+
+
+@lru_cache(maxsize=1)
+def _graded_radii() -> tuple[np.ndarray, np.ndarray]:
+    r, weight = _composite(_FINE_RADII)
+    return r, weight * r * np.exp(-r * r / 2)
+
+
+def _composite(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    node, weight = _legendre(_ORDER)
+    width = np.diff(edges)[:, None]
+    return (edges[:-1, None] + width * node).ravel(), (width * weight).ravel()
 
 
 @lru_cache(maxsize=8)

@@ -90,7 +90,8 @@ def scatter_map(
 
 def _damping(size: np.ndarray) -> np.ndarray:
     """1 for small sizes and 1 / |size| for large ones, smoothly."""
-    return (1 + size**4) ** -0.25
+    larger = np.maximum(np.abs(size), 1.0)
+    return (larger**-4 + (size / larger) ** 4) ** -0.25 / larger
 
 
 def _square(entries: np.ndarray) -> np.ndarray:
@@ -102,17 +103,28 @@ def _square(entries: np.ndarray) -> np.ndarray:
 
 
 def _factor(matrix: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Cholesky factors, each pivot at least that of ``floor``, which is positive semi-definite."""
+    """Cholesky factors, each pivot at least that of ``floor``, which is positive semi-definite.
+
+    A direction without variance, as that of the norm of a saturated layer, has a pivot and a column of zero.
+    """
     factor, least = np.zeros_like(matrix), np.zeros_like(matrix)
     for into, of in ((least, floor), (factor, matrix)):
+        nothing = _NOTHING * np.diagonal(of, axis1=1, axis2=2).max(axis=1)
         for j in range(3):
             pivot = of[:, j, j] - np.sum(into[:, j, :j] ** 2, axis=1)
-            least_pivot = 0.0 if into is least else least[:, j, j] ** 2
-            into[:, j, j] = np.sqrt(np.maximum(np.maximum(pivot, least_pivot), _NOTHING * of[:, 0, 0]))
+            pivot = pivot if into is least else np.maximum(pivot, least[:, j, j] ** 2)
+            seen = pivot > nothing
+            into[:, j, j] = np.sqrt(np.where(seen, pivot, 0.0))
             for i in range(j + 1, 3):
                 rest = of[:, i, j] - np.sum(into[:, i, :j] * into[:, j, :j], axis=1)
-                into[:, i, j] = rest / np.maximum(into[:, j, j], 1e-300)
+                into[:, i, j] = np.where(seen, rest / np.where(seen, into[:, j, j], 1.0), 0.0)
     return factor
+
+
+def _inverse(factor: np.ndarray) -> np.ndarray:
+    """The inverses of lower triangular factors on the directions that they have, and 0 on the others."""
+    seen = np.diagonal(factor, axis1=1, axis2=2) > 0
+    return np.asarray(np.linalg.inv(factor + np.eye(3) * ~seen[:, :, None]) * seen[:, :, None])
 
 
 def _bending(factor: np.ndarray, cumulant: np.ndarray) -> np.ndarray:
@@ -123,7 +135,7 @@ def _bending(factor: np.ndarray, cumulant: np.ndarray) -> np.ndarray:
             for k in range(3):
                 a, b, c = sorted((i, j, k))
                 tensor[:, i, j, k] = cumulant[:, TRIPLES.index((a, b, c))]
-    inverse = np.linalg.inv(factor)
+    inverse = _inverse(factor)
     white = tensor
     for _ in range(3):  # each turn whitens the first axis and makes it the last
         white = (inverse @ white.reshape(-1, 3, 9)).reshape(-1, 3, 3, 3).transpose(0, 2, 3, 1)

@@ -12,7 +12,8 @@ from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.layer_moments import slope_moments
 from deeplim.limits.log_cumulants import scatter_map
-from deeplim.limits.moment_grid import function_grid
+from deeplim.limits.moment_grid import first_layer, function_grid
+from deeplim.limits.moment_pairs import PairStates
 from deeplim.limits.stepping import in_batches, in_blocks
 from deeplim.parallel import stop_flag
 from deeplim.paths import Paths
@@ -139,58 +140,28 @@ def _follow_function(
     norms: np.ndarray,
     gaps: np.ndarray,
 ) -> None:
+    unbiased, norm = network.model_copy(update={"bias_variance": 0.0}), (float(log_norm[0]), float(log_norm[1]))
+    # an orthogonal input of the same size stands in for the second
+    single, between = np.isnan(gap), 1.0 if np.isnan(gap) else gap
+    grid = function_grid(unbiased)
+    odd = grid.odd and network.bias_variance == 0
+    first = first_layer(unbiased, norm, between, single=bool(single), odd=odd)
+
     def fill(rng: np.random.Generator, paths: int, part: slice) -> None:
         normals = rng.standard_normal((paths, int(layers[-1]), 3))[: part.stop - part.start]
-        _fill_by_grid(network, log_norm, gap, layers, normals, norms[part], gaps[part])
+        pairs = PairStates.of(log_norm, between, len(normals))
+        for layer in range(int(layers[-1]) + 1):
+            if layer > 0:
+                pairs.larger_first(odd)
+                if layer == 1:
+                    grid.begin(pairs, first, normals[:, 0])
+                else:
+                    grid.step(pairs, normals[:, layer - 1])
+                if network.bias_variance > 0:
+                    pairs.add_bias(network.bias_variance)
+            for done in np.flatnonzero(layers == layer):
+                norms[part, done], gaps[part, done] = pairs.norms(), pairs.gaps()
+            if single:
+                pairs.stand_in()
 
     in_blocks(fill, len(norms), 3 * int(layers[-1]), seed)
-
-
-def _fill_by_grid(
-    network: Network,
-    log_norm: np.ndarray,
-    gap: float,
-    layers: np.ndarray,
-    normals: np.ndarray,
-    norms: np.ndarray,
-    gaps: np.ndarray,
-) -> None:
-    from deeplim.limits.moment_steps import gaps_of, larger_first
-
-    single, bias = np.isnan(gap), network.bias_variance
-    grid = function_grid(network.model_copy(update={"bias_variance": 0.0}))
-    gap = 1.0 if single else gap
-    first = np.full(len(norms), log_norm[0])
-    ratio = np.expm1((log_norm[1] - log_norm[0]) / 2)
-    # (1 + u, v) = (1 + ratio) (cos, sin) of the angle
-    u, v = np.full(len(norms), ratio - (1 + ratio) * gap), np.full(len(norms), (1 + ratio) * np.sqrt(gap * (2 - gap)))
-    swapped, flipped = np.zeros((2, len(norms)), dtype=bool)
-    for layer in range(int(layers[-1]) + 1):
-        if layer > 0:
-            larger_first(first, u, v, swapped, flipped, grid.odd and bias == 0)
-            grid.step(first, u, v, normals[:, layer - 1])
-            if bias > 0:
-                _add_bias(bias, first, u, v)
-        for done in np.flatnonzero(layers == layer):
-            with np.errstate(divide="ignore", over="ignore"):  # the second input may have died, or the first exploded
-                other = first + np.log1p((u + u * u + v * v) + u)
-            norms[:, done] = np.where(swapped[:, None], np.stack([other, first], 1), np.stack([first, other], 1))
-            gaps[:, done] = gaps_of(np.where(flipped, -2 - u, u), v)
-        if single:  # an orthogonal input of the same size stands in for the second
-            u[:], v[:], swapped[:] = -1.0, 1.0, False
-
-
-def _add_bias(variance: float, log_norm: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
-    """Add a variance to every entry of the covariances of pairs (1, 0), (1 + u, v) of these norms, in place.
-
-    With b the variance over the first norm, u becomes u / (1 + b) and v^2 becomes (v^2 + u^2 b / (1 + b)) / (1 + b):
-    nothing cancels. What has exploded stays so, and what has died lives again, all inputs alike.
-    """
-    dead, living = np.isneginf(log_norm), np.isfinite(log_norm)
-    log_norm[dead], u[dead], v[dead] = np.log(variance), 0.0, 0.0
-    with np.errstate(over="ignore", divide="ignore"):
-        b = variance * np.exp(-log_norm[living])
-        kept, lean = 1 / (1 + b), 1 / (1 + 1 / b)
-        log_norm[living] = np.logaddexp(log_norm[living], np.log(variance))
-        v[living] = np.sqrt((v[living] ** 2 + u[living] ** 2 * lean) * kept)
-        u[living] *= kept

@@ -89,22 +89,25 @@ class AbstractSDE(AbstractLimit):
         dynamics, largest = self.dynamics, float(inputs.log_norm.max())
         if dynamics.law != SMOOTH or largest <= 0:
             return
+        if largest > _LARGEST_NORM:
+            raise LimitError(f"an input has a mean square of e^{largest:.0f}; give inputs of norms near one.")
         beta = abs(3 * dynamics.p + 2 * dynamics.q)
         lasting = min(np.exp(largest) * self.network.aspect, largest / beta if beta > 0 else np.inf)
         if 5 * dynamics.strength * lasting > _MOST_SUBSTEPS:
             raise LimitError(
-                f"an input has the norm V = {np.exp(largest):.3g}, where the drift of {self.network} is too fast to be "
-                "followed; give inputs of norms near one."
+                f"an input has the mean square V = {np.exp(largest):.3g}, where the drift of {self.network} is too "
+                "fast to be followed; give inputs of norms near one."
             )
 
     def _paths_of(
         self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Norms (path, layer, input), gaps (path, layer, pair) and explosion times (path)."""
-        check_reference(inputs)
+        try:
+            check_reference(inputs)
+        except InputError as error:  # other descriptions can be given them
+            raise LimitError(str(error)) from None
         m, dynamics = inputs.count, self.dynamics
-        if inputs.log_norm.max() > _LARGEST_NORM:
-            raise LimitError(f"an input has a norm of e^{inputs.log_norm.max():.0f}; give inputs of norms near one.")
         self._check_substeps(inputs)
         plan = _plan(time, dynamics, LONGEST_STEP if m <= 2 else LONGEST_JOINT_STEP, exact_noise=m <= 2)
         norms = np.empty((samples, len(time), m))

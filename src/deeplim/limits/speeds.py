@@ -1,19 +1,18 @@
 """Right-hand sides of the covariance ODEs, in log norms and gaps 1 - rho: what they are as depth grows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.errors import LimitError
 from deeplim.gaussian import nuhat
 from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC
 
 Array = Float[np.ndarray, "*shape"]
 Pairs = tuple[np.ndarray, np.ndarray]
+_LARGEST_LOG_GROWTH = 690.0
 Speed = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Log norms (input) and gaps (pair) -> their derivatives in layer/depth."""
+"""Log norms (input) and gaps (pair, in the order of ``np.triu_indices``) -> their derivatives in layer/depth."""
 
 
 def gap_speed(law: int, gap: Array) -> Array:
@@ -53,43 +52,9 @@ def added_speed(branch: Speed, square: float, *, keeps: str, pairs: Pairs) -> Sp
 
     def speed(log_norm: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         log_new, gap_new = branch(log_norm, gap)
-        growth = square * np.exp(log_new - log_norm)
-        first, second = growth[pairs[0]], growth[pairs[1]]
-        apart = (np.sqrt(first) - np.sqrt(second)) ** 2 / 2
-        turn = apart + np.sqrt(first * second) * gap_new - gap * (first + second) / 2
+        growth = square * np.exp(np.minimum(log_new - log_norm, _LARGEST_LOG_GROWTH))
+        first, second = np.sqrt(growth[pairs[0]]), np.sqrt(growth[pairs[1]])
+        turn = (first - second) ** 2 / 2 + first * second * gap_new - gap * (first**2 + second**2) / 2
         return (0.0 * growth if keeps == "norms" else growth - less), turn
 
     return speed
-
-
-@dataclass(frozen=True)
-class Course:
-    """Where an ODE leads: log norms (time, input) and gaps (time, pair) at the times asked for."""
-
-    log_norm: np.ndarray
-    gap: np.ndarray
-
-
-def follow(speed: Speed, log_norm: np.ndarray, gap: np.ndarray, time: np.ndarray) -> Course:
-    """Return log norms and gaps at increasing times along an ODE, by DOP853 in log norms and log gaps, to 1e-10.
-
-    LimitError when it cannot be solved.
-    """
-    from scipy.integrate import solve_ivp
-
-    m = len(log_norm)
-
-    def derivative(_: float, state: np.ndarray) -> np.ndarray:
-        gaps = np.minimum(np.exp(state[m:]), 2.0)
-        growth, turn = speed(state[:m], gaps)
-        return np.concatenate([growth, turn / gaps])
-
-    begin = np.concatenate([log_norm, np.log(gap)])
-    if not time[-1] > 0:
-        return Course(np.tile(log_norm, (len(time), 1)), np.tile(gap, (len(time), 1)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        solved = solve_ivp(derivative, (0, time[-1]), begin, method="DOP853", t_eval=time, rtol=1e-10, atol=1e-12)
-    reached = solved.t[-1] if len(solved.t) else 0.0
-    if not solved.success or not np.isfinite(solved.y).all():
-        raise LimitError(f"the covariance ODE could not be solved beyond layer/depth = {reached:.3g}.")
-    return Course(solved.y[:m].T, np.minimum(np.exp(solved.y[m:].T), 2.0))

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from deeplim.checks import numerical
 from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs, check_pair
 from deeplim.limits.base import AbstractLimit, norm_shift
@@ -23,6 +24,8 @@ from deeplim.limits.sde import AbstractSDE, Dynamics
 from deeplim.limits.unshaped_sde import UnshapedSDE
 from deeplim.paths import check_layers
 
+_FURTHEST = 100.0
+"""Log of the largest mean square from which smooth shaping is followed, and minus that of the smallest."""
 Observed = Literal["correlation", "log_norm"]
 
 
@@ -54,12 +57,13 @@ def law(
     if not isinstance(limit, AbstractSDE | UnshapedSDE):
         raise LimitError(f"the law of the limit {limit.name!r} is not known in closed form; sample it.")
     time = at / limit.layers_per_unit
-    if observable == "log_norm":
-        if not 0 <= pair[0] < inputs.count:
-            raise InputError(f"there is no input {pair[0]}; use 0 to {inputs.count - 1}.")
-        return _norm_law(limit, float(inputs.log_norm[pair[0]]), at, time)
-    check_pair(pair, inputs.count)
-    return _pair_law(limit, float(inputs.gap[pair]), time)
+    with numerical(f"the law of the limit {limit.name!r} of {limit.network}"):
+        if observable == "log_norm":
+            if not 0 <= pair[0] < inputs.count:
+                raise InputError(f"there is no input {pair[0]}; use 0 to {inputs.count - 1}.")
+            return _norm_law(limit, float(inputs.log_norm[pair[0]]), at, time)
+        check_pair(pair, inputs.count)
+        return _pair_law(limit, float(inputs.gap[pair]), time)
 
 
 def _pair_law(limit: AbstractSDE | UnshapedSDE, gap: float, time: float) -> Density:
@@ -104,5 +108,10 @@ def _norm_law(limit: AbstractSDE | UnshapedSDE, begin: float, layer: int, time: 
     if dynamics.law == SMOOTH:
         # in the time of the noise, dV = (beta / noise) V (V - 1) dt + sqrt(2) V dB
         beta = (3 * dynamics.p + 2 * dynamics.q) / dynamics.noise
+        if not abs(begin) <= _FURTHEST:
+            raise LimitError(
+                f"an input has a mean square of e^{begin:.0f}, beyond the e^{_FURTHEST:.0f} up to which the norm's "
+                "equation is solved; give inputs of norms near one."
+            )
         return shaped_smooth_norm_density(beta, float(np.exp(begin)), time=elapsed)
     return normal_density(begin + dynamics.growth * layer - elapsed, 2 * elapsed, variable=LOG_NORM)

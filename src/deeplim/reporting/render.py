@@ -101,6 +101,7 @@ def _network(ladder: Ladder, found: Sequence[Finding]) -> dict[str, Any]:
         "asked": _asked(ladder),
         "findings": found,
         "limits": [_limit(limit) for limit in ladder.limits.values()],
+        "failed": [(titles.get(name, name), reason) for name, reason in ladder.failed.items()],
         "others": [(titles.get(name, name), reason) for name, reason in ladder.not_applicable.items()],
         "comparison": _comparison(ladder, best) if best and best.name in ladder.comparisons else None,
         "further": [
