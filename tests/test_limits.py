@@ -172,7 +172,8 @@ def test_a_limit_that_explodes_leaves_the_other_rungs():
 
     network = MLP(width=8, depth=30, activation=Elementwise(function=f"{__name__}:cubed"))
     ladder = climb(network, gram(covariance=2 * PAIR.covariance), networks=20)
-    assert "leave every float" in ladder.not_applicable["infinite-width"]
+    assert "leave every float" in ladder.failed["infinite-width"]
+    assert "infinite-width failed for these inputs" in str(ladder)
     assert list(ladder.rungs) == ["exact"]
 
 
@@ -196,10 +197,10 @@ def test_infinite_width_resnet_approaches_the_ode_like_one_over_depth(activation
 
 
 def test_infinite_width_gap_falls_like_the_inverse_square_of_depth():
-    depth = 100_000
+    depth = 10_000
     paths = InfiniteWidth(MLP(width=10, depth=depth)).sample(PAIR, layers=[depth])
     # 1 - rho ~ 9 pi^2 / (2 l^2), up to a relative correction of order log(l) / l
-    assert paths.correlation_gap[0, 0, 0] * depth**2 == pytest.approx(9 * np.pi**2 / 2, rel=1e-3)
+    assert paths.correlation_gap[0, 0, 0] * depth**2 == pytest.approx(9 * np.pi**2 / 2, rel=5e-3)
 
 
 def test_exact_resnet_agrees_with_the_ode():

@@ -13,7 +13,7 @@ from deeplim.errors import LimitError
 from deeplim.finite.chain import sample
 from deeplim.inputs import gram
 from deeplim.limits.kernels import fixed_points
-from deeplim.limits.moment_chain import _add_bias
+from deeplim.limits.moment_pairs import PairStates
 from deeplim.paths import Paths
 
 TANH, GELU, ERF = (Elementwise(function=name) for name in ("tanh", "gelu", "erf"))
@@ -131,23 +131,33 @@ def test_one_input_of_the_moment_chain_takes_biases_too() -> None:
     assert max(z_of_means(*found), z_of_variances(*found)) < SIGMAS
 
 
+def _pairs(log_norm: np.ndarray, u: np.ndarray, v: np.ndarray) -> PairStates:
+    pairs = PairStates.of((0.0, 0.0), 1.0, len(u))
+    pairs.log_norm, pairs.u, pairs.v = log_norm, u, v
+    pairs.settle(np.arange(len(u)))
+    return pairs
+
+
+def _entries(pairs: PairStates) -> tuple[np.ndarray, ...]:
+    """V^00, V^01 and V^11."""
+    both, gap = np.exp(pairs.norms()), pairs.gaps()
+    return both[:, 0], (1 - gap) * np.sqrt(both[:, 0] * both[:, 1]), both[:, 1]
+
+
 def test_a_bias_is_added_to_every_entry() -> None:
     rng = np.random.default_rng(0)
-    log_norm, u, v = rng.normal(size=50), rng.normal(size=50), np.abs(rng.normal(size=50))
-    first = np.exp(log_norm)
-    before = first, first * (1 + u), first * ((1 + u) ** 2 + v**2)
-    _add_bias(0.7, log_norm, u, v)
-    first = np.exp(log_norm)
-    after = first, first * (1 + u), first * ((1 + u) ** 2 + v**2)
-    np.testing.assert_allclose(after, np.array(before) + 0.7, rtol=1e-12)
+    pairs = _pairs(rng.normal(size=50), rng.uniform(-1.5, 0, size=50), np.abs(rng.normal(size=50)))
+    before = _entries(pairs)
+    pairs.add_bias(0.7)
+    np.testing.assert_allclose(_entries(pairs), np.array(before) + 0.7, rtol=1e-12)
 
 
 def test_a_bias_takes_no_digit_from_nearly_equal_inputs() -> None:
     """det V = V^{00} |difference|^2 sin^2 gains b |difference|^2 from a bias b; the difference itself stays."""
-    log_norm, u, v = np.zeros(2), np.array([1e-90, 0.0]), np.array([2e-90, 1e-40])
-    _add_bias(3.0, log_norm, u, v)
-    np.testing.assert_allclose(np.exp(log_norm), 4.0)
-    np.testing.assert_allclose(4.0 * (u**2 + v**2), [5e-180, 1e-80], rtol=1e-12)
+    pairs = _pairs(np.zeros(2), np.array([1e-90, 0.0]), np.array([2e-90, 1e-40]))
+    pairs.add_bias(3.0)
+    np.testing.assert_allclose(np.exp(pairs.log_norm), 4.0)
+    np.testing.assert_allclose(4.0 * (pairs.u**2 + pairs.v**2), [5e-180, 1e-80], rtol=1e-12)
 
 
 SHIFTED = [

@@ -21,6 +21,8 @@ _TURN = 5.0
 """Widest panel, times the root of k, on which twelve nodes resolve he_k."""
 _NEGLIGIBLE, _NOTHING = 1e-9, 1e-14
 """Last coefficients of a series that has converged, and those that are dropped; every use squares them."""
+_BETWEEN, _MISSED = np.linspace(-2.9, 2.7, 16) + 1 / 97, 1e-3
+"""Points off every grid, and by how much a series may miss a function there, over its root mean square."""
 
 
 def expand(
@@ -113,7 +115,15 @@ def _expand(
         settled = np.maximum(squares[:, 0], squares[:, -1]) <= 1e-17 * squares.sum(axis=1)
         found = np.where(np.isfinite(found), found, 0.0)
         converged = np.isfinite(squares).all(axis=1) & settled & (_edge(found) <= _NEGLIGIBLE)
+        converged &= _is_met(function, deviations, found, scale)
     return found, np.log(scale), converged
+
+
+def _is_met(function: Function, deviations: np.ndarray, found: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Whether series are their functions off the grid, on which what turns faster looks as if it turned slowly."""
+    values = np.asarray(function(deviations[:, None] * _BETWEEN), dtype=float) / scale[:, None]
+    series = np.einsum("ij,kj->ik", found, _hermite(_BETWEEN, found.shape[1], np.ones_like(_BETWEEN)))
+    return np.asarray(np.abs(values - series).max(axis=1) <= _MISSED * np.sqrt((found**2).sum(axis=1)))
 
 
 def _edge(coefficients: np.ndarray) -> np.ndarray:
@@ -129,8 +139,13 @@ def _basis(order: int, step: float) -> tuple[np.ndarray, np.ndarray]:
     """A uniform grid g, and he_k(g) times the normal density times the step: the trapezoid rule for a_k."""
     grid = np.arange(-round(_REACH / step), round(_REACH / step) + 1) * step
     root = np.exp(-grid * grid / 4) / (2 * np.pi) ** 0.25
-    table = np.empty((len(grid), order))
-    table[:, 0], table[:, 1] = root, grid * root
+    return grid, _hermite(grid, order, root) * root[:, None] * step
+
+
+def _hermite(points: np.ndarray, order: int, first: np.ndarray) -> np.ndarray:
+    """he_k(points) times what is given for he_0 = 1, k = 0 ... order - 1."""
+    table = np.empty((len(points), order))
+    table[:, 0], table[:, 1] = first, points * first
     for k in range(1, order - 1):
-        table[:, k + 1] = (grid * table[:, k] - np.sqrt(k) * table[:, k - 1]) / np.sqrt(k + 1)
-    return grid, table * root[:, None] * step
+        table[:, k + 1] = (points * table[:, k] - np.sqrt(k) * table[:, k - 1]) / np.sqrt(k + 1)
+    return table

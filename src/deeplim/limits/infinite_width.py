@@ -68,7 +68,9 @@ class InfiniteWidth(AbstractLimit):
         check_normalization(self.network, inputs)
         follow = self._follow_covariances if has_gaussian_rows(self.network) else self._follow_rows
         norms, gaps = follow(inputs, time)
-        return self._paths(np.array([norms]), np.log(np.array([gaps])), time, inputs)
+        with np.errstate(divide="ignore"):  # a gap below every float: biases have made the inputs parallel
+            log_gaps = np.log(np.array([gaps]))
+        return self._paths(np.array([norms]), log_gaps, time, inputs)
 
     def _follow_covariances(self, inputs: Inputs, time: np.ndarray) -> Followed:
         pairs = np.triu_indices(inputs.count, 1)
