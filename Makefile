@@ -13,7 +13,7 @@ RESULTS_PAGE := $(if $(QUICK),$(BENCH_VENV)/quick,docs)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: demo reproduce test lint unit wheel bench bench-tangents docs figures clean
+.PHONY: demo reproduce test lint unit slow wheel bench bench-tangents docs figures clean
 
 demo: $(VENV)/installed
 	$(BIN)/deeplim demo --output deeplim-demo/report.html
@@ -29,8 +29,13 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Two or more processes, each with files of its own. Those that are slow run by `make slow`.
 unit: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	@echo "The tests take some twelve minutes on two idle cores, most of it to compile kernels where none are kept."
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not network" --durations 10
+
+slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
 # Builds the wheel and installs it, with what it needs, from the package index: the one test that takes the network.
 wheel: $(VENV)/installed-test

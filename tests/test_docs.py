@@ -60,13 +60,19 @@ def test_links_lead_somewhere(page: Path):
             assert (page.parent / target).exists(), target
 
 
+def _compiled(function: ast.FunctionDef) -> bool:
+    """Whether a function is a kernel of its own, as one with @kernel(...) is."""
+    made = [one.func for one in function.decorator_list if isinstance(one, ast.Call)]
+    return any(isinstance(one, ast.Name) and one.id == "kernel" for one in made)
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(ROOT / "src")))
 def test_files_and_functions_stay_small(source: Path):
     text = source.read_text()
     assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         # The kernels are loops within loops over one block of networks; cut up, they would not stay in registers.
-        if isinstance(node, ast.FunctionDef) and not source.stem.endswith("kernel"):
+        if isinstance(node, ast.FunctionDef) and not source.stem.endswith("kernel") and not _compiled(node):
             assert node.end_lineno - node.lineno < 45, node.name
 
 

@@ -123,14 +123,18 @@ def _sample_limits(
     """Add each limit's paths to the rungs, of the chosen pair where it describes no more; return why any failed."""
     failed: dict[str, str] = {}
     for name, limit in found.items():
-        if progress is not None:
-            progress(f"limit {name} of {limit.network}")
+        _tell(progress, f"limit {name} of {limit.network}")
         few = limit.most_inputs is not None and inputs.count > limit.most_inputs
         try:
             rungs[name] = limit.sample(inputs.pair(*pair) if few else inputs, **asked)
         except LimitError as error:  # the limit cannot be followed from these inputs, and the other rungs stand
             failed[name] = str(error)
     return failed
+
+
+def _tell(progress: Callable[[str], object] | None, words: str) -> None:
+    if progress is not None:
+        progress(words)
 
 
 def climb(
@@ -149,9 +153,8 @@ def climb(
     """Return the network's covariances on every rung; exact networks only when ``networks`` is positive.
 
     A limit that describes the network and cannot be computed for these inputs is named in ``failed``, with why;
-    LimitError when that leaves no rung.
-    ``progress`` is called with a few words before each step, ``drawn`` with the exact networks finished at a time. The
-    limits use seed + 1, so that no limit shares random numbers with the networks. ``device`` is that of ``simulate``.
+    LimitError when that leaves no rung. ``progress`` is called with a few words before each step, ``drawn`` with the
+    exact networks finished at a time. Limits use seed + 1 and share no random numbers with the networks.
     """
     samples, seed = check_count("samples", samples), check_seed(seed)
     chosen = check_layers(layers, network.depth)
@@ -160,8 +163,7 @@ def climb(
     found = {limit.name: limit for limit in limits.find(network)}
     rungs: dict[str, Paths] = {}
     if networks:
-        if progress is not None:
-            progress(f"exact networks of {network}")
+        _tell(progress, f"exact networks of {network}")
         drawing: dict[str, Any] = {"networks": networks, "device": device, "progress": drawn}
         rungs["exact"] = chain.sample(network, inputs, seed=seed, layers=chosen, **drawing)
     asked = {"samples": samples, "seed": seed + 1, "layers": chosen}
