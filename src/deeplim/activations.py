@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
+from deeplim.checks import check_whole
 from deeplim.errors import LimitError, SpecError
 from deeplim.gaussian import mean_square
 from deeplim.loading import Function, check_elementwise, check_trusted, load_function, two_slopes
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from deeplim.smoothness import Derivatives
 
 Rate = Literal["width", "depth"]
+LARGEST_SIZE = 10_000_000
+"""Of a width or a depth; a layer of so many neurons is beyond every machine."""
 NAMED_FUNCTIONS = {
     name: f"deeplim.functions:{name}" for name in ("tanh", "sin", "erf", "logistic", "softplus", "silu", "gelu")
 }
@@ -34,6 +37,11 @@ Place = Annotated[str, Field(pattern=f"^{_PLACE}$", description=_WHERE)]
 Exponent = Annotated[float, Field(ge=0, le=4, description="a number from 0 to 4; 1/2 gives a limit")]
 
 
+def _check_sizes(width: object, depth: object) -> None:
+    check_whole("width", width, 1, LARGEST_SIZE, error=SpecError)
+    check_whole("depth", depth, 1, LARGEST_SIZE, error=SpecError)
+
+
 class ReLU(Spec):
     """phi(x) = max(x, 0): slopes (1, 0), the same at every width and depth."""
 
@@ -41,6 +49,7 @@ class ReLU(Spec):
 
     def slopes(self, width: int, depth: int) -> tuple[float, float]:
         """Return (s_+, s_-)."""
+        _check_sizes(width, depth)
         return 1.0, 0.0
 
     def __str__(self) -> str:
@@ -55,6 +64,7 @@ class LeakyReLU(Spec):
 
     def slopes(self, width: int, depth: int) -> tuple[float, float]:
         """Return (s_+, s_-)."""
+        _check_sizes(width, depth)
         return 1.0, self.slope
 
     def __str__(self) -> str:
@@ -77,6 +87,7 @@ class ShapedReLU(Spec):
 
     def slopes(self, width: int, depth: int) -> tuple[float, float]:
         """Return (s_+, s_-) at this width and depth."""
+        _check_sizes(width, depth)
         root = float(width if self.rate == "width" else depth) ** self.exponent
         return 1.0 + self.c_plus / root, 1.0 + self.c_minus / root
 
@@ -201,6 +212,7 @@ class Shaped(_Function):
 
     def scale(self, width: int, depth: int) -> float:
         """Return s = a rate^exponent."""
+        _check_sizes(width, depth)
         return self.a * float(width if self.rate == "width" else depth) ** self.exponent
 
     def at(self, width: int, depth: int) -> Function:
@@ -238,6 +250,7 @@ class Transformed(_Function):
 
     def at(self, width: int, depth: int) -> Function:
         """Return phi: the same at every width and depth."""
+        _check_sizes(width, depth)
         return _transformed(self.function, self.constants)
 
     def __str__(self) -> str:

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from deeplim.activations import Activation, ReLU, Smooth, gain, slopes_of
-from deeplim.errors import SpecError
+from deeplim.activations import LARGEST_SIZE, Activation, ReLU, Smooth, gain, slopes_of
+from deeplim.checks import brief, check_flag, kind_of
+from deeplim.errors import InputError, SpecError
 from deeplim.loading import Function
-from deeplim.specs import Spec, number, one_sentence, reading
+from deeplim.specs import TEXTS, Spec, number, one_sentence, reading
 
-Size = Annotated[int, Field(ge=1, le=10_000_000, description="a whole number from 1 to 10,000,000")]
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE, description="a whole number from 1 to 10,000,000")]
 Normalization = Literal["none", "rmsnorm", "layernorm", "batchnorm"]
 Placement = Literal["before-activation", "after-activation", "before-sum", "after-sum"]
 NORM_PRESERVING = "norm-preserving"
@@ -226,6 +227,13 @@ Network = MLP | ResNet
 _NETWORK: TypeAdapter[Network] = TypeAdapter(Annotated[MLP | ResNet, Field(discriminator="kind")])
 
 
+def check_network(network: object) -> Network:
+    """Return a network; InputError for anything else."""
+    if not isinstance(network, MLP | ResNet):
+        raise InputError(f"{kind_of(network)} was given for a network; give a deeplim.MLP or deeplim.ResNet.")
+    return network
+
+
 def read_network(text: str, *, trust: bool = False) -> Network:
     """Return the network that ``to_json`` wrote; SpecError if the text does not describe one.
 
@@ -236,7 +244,9 @@ def read_network(text: str, *, trust: bool = False) -> Network:
     20
     """
     try:
-        with reading(trust=trust):
+        with reading(trust=check_flag("trust", trust)):
+            if not isinstance(text, TEXTS):
+                raise SpecError(f"{brief(text)} was given; give {_WRITTEN} as text.")
             return _NETWORK.validate_json(text)
     except ValidationError as error:
         raise SpecError(one_sentence(error, whole=_WRITTEN)) from None

@@ -90,8 +90,12 @@ def read_array(path: str | Path) -> np.ndarray:
 
 def write_archive(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to one compressed .npz file, whole, with their version and digest; InputError if that cannot be."""
-    sealed = dict(arrays) | {_VERSION: np.array(FORMAT), _DIGEST: np.array(digest(arrays))}
-    write_whole(path, lambda file: np.savez_compressed(file, **sealed))  # type: ignore[arg-type]
+    write_whole(path, lambda file: np.savez_compressed(file, **sealed(arrays)))  # type: ignore[arg-type]
+
+
+def sealed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return arrays with their version and digest, as a file holds them."""
+    return dict(arrays) | {_VERSION: np.array(FORMAT), _DIGEST: np.array(digest(arrays))}
 
 
 def read_archive(path: str | Path, kinds: Mapping[str, Entry], *, sealed: bool = False) -> dict[str, np.ndarray]:

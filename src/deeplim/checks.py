@@ -5,18 +5,21 @@ to give instead. True and False are no numbers, and what cannot be shown as text
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
 from itertools import islice
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from deeplim.errors import DeeplimError, InputError, LimitError
 from deeplim.memory import check_room
 
+P = ParamSpec("P")
 MOST_SAMPLES = 1_000_000_000
 MOST_LISTED = 1_000_000
 """Values that are taken of an iterable before it is refused: more are no list that a person gives."""
@@ -99,6 +102,16 @@ def check_real(
     raise error(f"{what}={brief(value)} was given; give {f'a finite number {allowed}'.rstrip()}.")
 
 
+def check_float(what: str, value: Any, *, error: type[DeeplimError] = InputError) -> float:
+    """Return a number as a float, NaN and infinities too."""
+    if _is_number(value, Real):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise error(f"{what}={brief(value)} was given; give a number that a float holds.")
+
+
 def check_flag(what: str, value: Any, *, error: type[DeeplimError] = InputError) -> bool:
     """Return True or False, Python's or NumPy's."""
     if not isinstance(value, bool | np.bool_):
@@ -123,6 +136,25 @@ def check_callable(
     return value
 
 
+def check_function(what: str, value: Any, cure: str) -> Any:
+    """Return a function that takes one argument, or None."""
+    check_callable(what, value, cure, optional=True)
+    try:
+        taken = value is None or signature(value).bind(None) is not None
+    except TypeError:
+        taken = False
+    except ValueError:  # one that is written in C, and does not say what it takes
+        taken = True
+    if not taken:
+        raise InputError(f"{what}={brief(value)} was given, which does not take one argument; {cure}.")
+    return value
+
+
+def check_progress(progress: Any) -> Any:
+    """Return what is told of progress, or None."""
+    return check_function("progress", progress, "give a function of one argument, or None")
+
+
 def check_list(what: str, value: Any, cure: str, *, error: type[DeeplimError] = InputError) -> list[Any]:
     """Return the parts of an iterable as a list; no text and no mapping is one, nor what never ends."""
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
@@ -133,6 +165,15 @@ def check_list(what: str, value: Any, cure: str, *, error: type[DeeplimError] = 
         if len(found) <= MOST_LISTED:
             return found
     raise error(f"{what}={brief(value)} was given; {cure}.")
+
+
+def check_numbers(what: str, value: Any, cure: str, *, error: type[DeeplimError] = InputError) -> np.ndarray:
+    """Return finite numbers, one or a list or array of one axis of them, as an array of floats of one axis."""
+    given = [value] if _is_number(value, Real) else check_list(what, value, cure, error=error)
+    found = [_as_float(one) for one in given]
+    if None in found:
+        raise error(f"{what}={brief(value)} was given; {cure}.")
+    return np.array(found, dtype=float)
 
 
 def _is_number(value: Any, kind: Any) -> bool:
@@ -146,6 +187,23 @@ def _as_float(value: Any) -> float | None:
         return float(value) if _is_number(value, Real) and isfinite(value) else None
     except OverflowError:
         return None
+
+
+def within_floats(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function of a network so that where numbers leave what floats hold it raises LimitError."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with np.errstate(over="raise", divide="raise", invalid="raise"):
+                return function(*args, **kwargs)
+        except ArithmeticError:
+            raise LimitError(
+                "variances, scales or norms are so large or so small that numbers leave what floats hold; give some "
+                "nearer 1."
+            ) from None
+
+    return guarded
 
 
 def check_count(what: str, count: Any) -> int:

@@ -23,15 +23,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from deeplim.checks import check_real, check_seed, check_whole
 from deeplim.errors import ClockError, InputError
 from deeplim.observables import Pair, available
-from deeplim.paths import Clock, Paths
+from deeplim.paths import Clock, Paths, check_paths
 from deeplim.printable import printable
 from deeplim.statistics import FEWEST, TESTED, Row, Sample, Tally, fraction_rows, rows_of
 from deeplim.tables import text_table
 
 Verdict = Literal["agree", "differ", "too few samples"]
 MOST_TIMES, CHOSEN_TIMES = 12, 8
+MOST_RESAMPLES = 100_000
+"""Bootstrap resamples of a distance, whose error is then known to 0.2%."""
 POWER_SCORE = 1.2815515655446004
 """The standard normal's 90% quantile: a shift is called detectable when it is found with 90% power."""
 
@@ -103,13 +106,17 @@ def compare(
     side is on the clock "layer" it is put on the other's clock. ClockError for two other clocks; InputError
     when no time but layer 0 is common, or for settings out of range. What is tested: see ``deeplim.comparison``.
     """
-    _check_settings(false_alarm, resolution, bootstrap)
+    check_paths(observed, "the observed paths")
+    check_paths(predicted, "the predicted paths")
+    false_alarm = check_real("false_alarm", false_alarm, least=1e-200, below=1)
+    resolution = check_real("resolution", resolution, least=1e-6)
+    bootstrap = check_whole("bootstrap", bootstrap, most=MOST_RESAMPLES)
     networks = observed.kind == predicted.kind == "networks"
     sampled = not (observed.deterministic or predicted.deterministic)
     a, b = _at_common_times(*_on_one_clock(observed, predicted))
     tallies = tuple(_tally(a, b, layer, pair) for layer in range(len(a.time)))
     rows = [row for tally in tallies for row in fraction_rows(tally, networks=networks, sampled=sampled)]
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(check_seed(seed))
     shared = [observable for observable in available(a) if observable in available(b)]
     for observable in shared:
         first, second = observable.values(a, pair), observable.values(b, pair)
@@ -121,15 +128,6 @@ def compare(
     rows.sort(key=lambda row: row.time)
     planned = len(tallies) * sum(observable.name in TESTED for observable in shared) * (3 if sampled else 1)
     return _judge(a, b, tuple(rows), tallies, planned=planned, level=false_alarm, resolution=resolution)
-
-
-def _check_settings(false_alarm: float, resolution: float, bootstrap: int) -> None:
-    if not 0 < false_alarm < 1:
-        raise InputError(f"a false-alarm rate of {false_alarm} was given; give one between 0 and 1, as 0.001.")
-    if not 0 < resolution < np.inf:
-        raise InputError(f"a resolution of {resolution} standard deviations was given; give one above 0, as 0.2.")
-    if bootstrap < 0:
-        raise InputError(f"{bootstrap} bootstrap resamples were asked for; give 0 (no errors of distances) or more.")
 
 
 def _on_one_clock(a: Paths, b: Paths) -> tuple[Paths, Paths]:

@@ -14,6 +14,8 @@ from zlib import crc32
 
 import numpy as np
 
+from deeplim.checks import check_flag, check_float, kind_of
+from deeplim.errors import InputError
 from deeplim.files import check_name, check_writable, write_whole
 from deeplim.memory import address_space_left
 from deeplim.printable import printable
@@ -83,7 +85,15 @@ def _wrapped(text: str, length: int) -> list[str]:
 
 def caption(chart: Chart) -> tuple[str, str]:
     """Return the chart's title and its subtitle, each as one line of plain text."""
+    _check_chart(chart)
     return " ".join(chart.title.text), " ".join(chart.title.subtitle)
+
+
+def _check_chart(chart: object) -> None:
+    """Raise InputError unless this is a chart with a title, as every figure here is."""
+    titled = callable(getattr(chart, "to_dict", None)) and hasattr(getattr(chart, "title", None), "subtitle")
+    if not titled or isinstance(chart, type):
+        raise InputError(f"{kind_of(chart)} was given for a chart; give one that deeplim.figures made.")
 
 
 def check_figure(path: str | Path) -> None:
@@ -103,6 +113,7 @@ def save(chart: Chart, path: str | Path) -> None:
 
     The file is written whole or not at all. InputError for another suffix, or when the file cannot be written.
     """
+    _check_chart(chart)
     check_writable(path, FORMATS)
     kind, spec = check_name(path).suffix.lower()[1:], _specification(chart)
     content = _html(chart, spec).encode() if kind == "html" else rendered(kind, spec, _version())
@@ -154,6 +165,8 @@ def svg(chart: Chart, *, title: bool = True) -> str:
     Without ``title`` title and subtitle are left to the page (see ``caption``). Both are in the label that is
     read out to those who cannot see the figure.
     """
+    _check_chart(chart)
+    check_flag("title", title)
     spec = _specification(chart)
     if not title:
         spec.pop("title")
@@ -188,7 +201,8 @@ def literal(words: dict[str, str]) -> str:
 
 def plus_minus(value: float, error: float) -> str:
     """Return 'value ± error' to two digits of the error; the value to four digits when the error is zero."""
-    if not error > 0:
+    value, error = check_float("value", value), check_float("error", error)
+    if not 0 < error < np.inf:
         return f"{value:.4g}"
     places = 1 - int(np.floor(np.log10(error)))
     return f"{value:.{places}f} ± {error:.{places}f}" if 0 <= places <= 8 else f"{value:.4g} ± {error:.1e}"

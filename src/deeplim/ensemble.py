@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from deeplim.architecture import Network
-from deeplim.checks import check_seed, memory_of_paths
-from deeplim.errors import InputError
+from deeplim.checks import check_progress, check_seed, memory_of_paths
 from deeplim.finite.chain import Drawing, prepare, sample
 from deeplim.finite.runners import Precision
 from deeplim.inputs import Inputs
-from deeplim.limits.base import AbstractLimit
+from deeplim.limits.base import AbstractLimit, check_limit
 from deeplim.memory import threads_with_room
 from deeplim.parallel import thread_count
 from deeplim.paths import Paths
-from deeplim.specs import kind_of
 from deeplim.summary import Summary, part, summarize_blocks
 from deeplim.tally import block_size, memory_of_counting
 
@@ -77,6 +75,7 @@ def summarize(
     the cache, on fewer threads where memory has no room for all. InputError for counts, seeds, layers, pairs or threads
     out of range, and where one thread does not fit into the memory that is left to the process.
     """
+    check_progress(progress)
     drawing = prepare(network, inputs, layers, precision, device, networks)
     seed, recorded = check_seed(seed), len(drawing.layers)
     threads = threads_to_summarize(drawing, networks, threads)
@@ -134,6 +133,4 @@ def predict(
     others its paths, and which of them explode, are others of the same law. InputError for counts or layers out of
     range, or for more inputs than the limit describes.
     """
-    if not isinstance(limit, AbstractLimit):
-        raise InputError(f"{kind_of(limit)} was given; choose one of deeplim.limits.find(network).")
-    return limit.sample(inputs, samples=samples, seed=seed, layers=layers)
+    return check_limit(limit).sample(inputs, samples=samples, seed=seed, layers=layers)

@@ -14,7 +14,7 @@ import numpy as np
 from deeplim import observables
 from deeplim.drawing import EXACT, LIMIT, Chart, caption, finished, plus_minus, save, shortened, svg
 from deeplim.errors import InputError
-from deeplim.ladder import Ladder
+from deeplim.ladder import Ladder, check_ladder
 from deeplim.paths import Paths
 from deeplim.statistics import Sample
 
@@ -90,12 +90,12 @@ class Side:
 
 def rung(ladder: Ladder, name: str) -> Paths:
     """Return a rung's paths of the ladder's pair (or of its one input), with depth measured in layers."""
-    return ladder.seen(name).on_clock("layer")
+    return check_ladder(ladder).seen(name).on_clock("layer")
 
 
 def concentrated(ladder: Ladder) -> bool:
     """Whether the pair's correlation at the last layer is so near 1 that only its log gap can be drawn."""
-    if ladder.inputs.count < 2:
+    if check_ladder(ladder).inputs.count < 2:
         return False
     shown = [_side(ladder, name, LOG_GAP) for name in _shown(ladder)]
     medians = [np.median(side.column(-1)) for side in shown if len(side.column(-1))]
@@ -105,7 +105,7 @@ def concentrated(ladder: Ladder) -> bool:
 def figures(ladder: Ladder) -> dict[str, Chart]:
     """Return every figure that the ladder has something to show in, by its name."""
     made: dict[str, Chart] = {}
-    shown = [rung(ladder, name) for name in _shown(ladder)]
+    shown = [rung(ladder, name) for name in _shown(check_ladder(ladder))]
     several = len(ladder.layers) > 1 and any(paths.alive.any() for paths in shown)
     if several and ladder.inputs.count > 1:
         made["correlation"] = correlation_along_depth(ladder)
@@ -173,7 +173,7 @@ def _sides(ladder: Ladder, quantity: Quantity) -> list[Side]:
 def _along_depth(ladder: Ladder, quantity: Quantity) -> Chart:
     import altair as alt
 
-    sides = _sides(ladder, quantity)
+    sides = _sides(check_ladder(ladder), quantity)
     tables = [_quantiles(side) for side in sides]
     numbers = [row[name] for rows in tables for row in rows for name in _LEVELS]
     ticks = alt.Axis(tickCount=6)
@@ -202,7 +202,7 @@ def law_at_last_layer(ladder: Ladder) -> Chart:
     """
     import altair as alt
 
-    quantity = _law(ladder)
+    quantity = _law(check_ladder(ladder))
     sides = _sides(ladder, quantity)
     shown = [side for side in sides if len(side.column(-1))]
     if not shown:
@@ -235,7 +235,7 @@ def correlation_matrix(of: Ladder | Paths) -> Chart:
     """
     import altair as alt
 
-    paths = of if isinstance(of, Paths) else _full(of)
+    paths = of if isinstance(of, Paths) else _full(check_ladder(of))
     if paths is None or not 2 <= paths.inputs <= MOST_CELLS:
         raise InputError(f"a matrix of correlations needs 2 to {MOST_CELLS} inputs, followed together on one rung.")
     rows, error = _cells(paths)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from deeplim.checks import brief
 from deeplim.errors import InputError, OutputError
 
 _PREFIX, _SUFFIX = ".deeplim-", ".draft"
@@ -25,9 +26,9 @@ _LONGEST = 255
 def check_name(path: object) -> Path:
     """Return a file's name as a path; InputError unless it is text or a path. A number would be an open file's."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise InputError(f"{path!r:.60} is of type {type(path).__name__} and names no file; give its name as text.")
+        raise InputError(f"{brief(path)} is of type {type(path).__name__} and names no file; give its name as text.")
     if "\0" in os.fspath(path):
-        raise InputError(f"the name {os.fspath(path)!r:.60} has a null character in it; give one without.")
+        raise InputError(f"the name {brief(os.fspath(path))} has a null character in it; give one without.")
     return Path(path)
 
 
@@ -69,9 +70,9 @@ def _resolved(name: Path) -> Path:
 
 def check_folder(folder: str | Path) -> Path:
     """Return a folder that files can be written in once it is made; InputError when it cannot be, without making it."""
+    chosen = check_name(folder)
     if not str(folder):
         raise InputError("the name of the folder to write in is empty; give one.")
-    chosen = check_name(folder)
     nearest = _resolved(chosen)
     try:
         while not nearest.exists():

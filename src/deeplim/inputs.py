@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from deeplim.array_files import read_array as read_npy
+from deeplim.checks import brief, check_kind, check_list
 from deeplim.errors import InputError
 from deeplim.files import check_name, opened
 from deeplim.memory import memory_left
@@ -40,6 +41,27 @@ class Inputs:
     names: tuple[str, ...]
     source: str = "given covariance"
     images: Float[np.ndarray, "input pixel"] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what are no inputs: arrays of other types or sizes, and numbers that no inputs have."""
+        for name, array, axes in (("log_norm", self.log_norm, 1), ("gap", self.gap, 2)):
+            check_kind(name, array, np.ndarray, "give an array of float64, or let deeplim.gram make the inputs")
+            if array.dtype != np.float64 or array.shape != (self.log_norm.size,) * axes or not array.size:
+                shape = "(input,)" if axes == 1 else "(input, input)"
+                raise InputError(
+                    f"{name} is of type {array.dtype} and shape {array.shape}; give {shape} of float64, or let "
+                    "deeplim.gram make the inputs."
+                )
+        if not (np.isfinite(self.log_norm).all() and (self.gap >= 0).all() and (self.gap <= 2).all()):
+            raise InputError("a log norm is not finite or a gap is not from 0 to 2; let deeplim.gram make the inputs.")
+        named = isinstance(self.names, tuple) and all(isinstance(name, str) for name in self.names)
+        if not named or len(self.names) != self.count:
+            raise InputError(f"the names are {brief(self.names)}; give a tuple of texts, one for each input.")
+        if self.images is not None:
+            shape = check_kind("images", self.images, np.ndarray, "give an array, one image an input, or None").shape
+            if shape[:1] != (self.count,):
+                raise InputError(f"images of shape {shape} were given; give one for each of {self.count} inputs.")
+        check_kind("the source", self.source, str, "give text that says where the inputs come from")
 
     @property
     def count(self) -> int:
@@ -88,10 +110,11 @@ def _correlation_text(gap: float) -> str:
     return f"1 - {gap:.3g}" if gap < 1e-3 else f"{1 - gap:.4g}"
 
 
-def check_inputs(inputs: object) -> None:
-    """Raise InputError unless these are ``Inputs``: an array becomes some by ``gram``."""
+def check_inputs(inputs: object) -> Inputs:
+    """Return ``Inputs``; InputError for anything else: an array becomes some by ``gram``."""
     if not isinstance(inputs, Inputs):
         raise InputError(f"inputs of type {type(inputs).__name__} were given; wrap an array in deeplim.gram(x).")
+    return inputs
 
 
 def check_reference(inputs: "Inputs") -> None:
@@ -112,14 +135,27 @@ def check_reference(inputs: "Inputs") -> None:
         )
 
 
-def check_pair(pair: tuple[int, int], count: int) -> None:
-    """Raise InputError unless the pair names two different inputs of the ``count`` there are."""
+def check_pair(pair: object, count: int) -> tuple[int, int]:
+    """Return a pair of indices; InputError unless it names two different inputs of the ``count`` there are."""
     if count < 2:
         raise InputError("there is one input, and a correlation needs two; give at least two inputs.")
-    whole = all(isinstance(index, int | np.integer) and 0 <= index < count for index in pair)
-    if not whole or len(pair) != 2 or pair[0] == pair[1]:
-        given = ",".join(map(str, pair))
+    found = check_list("the pair", pair, f"give two indices from 0 to {count - 1}")
+    if len(found) != 2 or not all(_names_one(index, count) for index in found) or found[0] == found[1]:
+        given = ",".join(brief(index, 25) for index in found[:3]) + (",..." if len(found) > 3 else "")
         raise InputError(f"the pair {given} does not name two different inputs; use 0 to {count - 1}.")
+    return int(found[0]), int(found[1])
+
+
+def check_first(pair: object, count: int) -> int:
+    """Return the first of a pair, of which the second need not exist; InputError unless it names an input."""
+    [first, *_] = check_list("the pair", pair, f"give two indices from 0 to {count - 1}") or [None]
+    if not _names_one(first, count):
+        raise InputError(f"there is no input {brief(first)}; use 0 to {count - 1}.")
+    return int(first)
+
+
+def _names_one(index: object, count: int) -> bool:
+    return isinstance(index, int | np.integer) and not isinstance(index, bool) and 0 <= int(index) < count
 
 
 def gram(
@@ -167,6 +203,7 @@ def read_inputs(path: str | Path) -> Inputs:
     more than two dimensions, such as images, is read as one input for each index of the first. InputError
     when the file is missing, is not a table of numbers, or holds no input.
     """
+    path = check_name(path)
     if str(path) == "digits":
         return digits()
     table = read_array(path)
@@ -180,11 +217,11 @@ def read_array(path: str | Path) -> np.ndarray:
 
     InputError when the file is missing or is not a table of numbers, as in ``read_inputs``.
     """
+    path = check_name(path)
     if str(path) == "digits":
         images = digits().images
         assert images is not None  # they are what it is made of
         return images
-    path = check_name(path)
     readers: dict[str, Callable[[Path], np.ndarray]] = {".npy": read_npy, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
         raise InputError(f"the inputs {str(path)!r} are not a .npy or .csv file; give one, or 'digits'.")
@@ -261,9 +298,13 @@ def _one_number(value: object, what: str) -> float:
 def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if count > MOST_INPUTS:
         raise InputError(f"{count} inputs were given; at most {MOST_INPUTS} at a time are followed exactly.")
-    if names is not None and len(names) != count:
-        raise InputError(f"{len(names)} names were given for {count} inputs; give one each.")
-    return tuple(f"input {i}" for i in range(count)) if names is None else tuple(str(name) for name in names)
+    if names is None:
+        return tuple(f"input {i}" for i in range(count))
+    listed = list(names) if isinstance(names, str) else names  # letters
+    given = check_list("names", listed, "give a list of text, one name for each input")
+    if len(given) != count:
+        raise InputError(f"{len(given)} names were given for {count} inputs; give one each.")
+    return tuple(str(check_kind("a name", name, (str, int, np.integer), "give text")) for name in given)
 
 
 def _from_rows(

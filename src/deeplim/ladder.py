@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from deeplim import limits
-from deeplim.architecture import Network
-from deeplim.checks import check_count, check_seed
+from deeplim.architecture import Network, check_network
+from deeplim.checks import check_count, check_function, check_kind, check_progress, check_seed, check_whole, check_word
 from deeplim.comparison import Comparison, compare
 from deeplim.errors import LimitError
 from deeplim.finite import chain
 from deeplim.finite.runners import how_computed
-from deeplim.inputs import Inputs, check_pair
+from deeplim.inputs import Inputs, check_inputs, check_pair
 from deeplim.limits.base import AbstractLimit
 from deeplim.paths import Paths, check_layers
 from deeplim.printable import printable_lines
@@ -72,6 +72,7 @@ class Ladder:
 
     def seen(self, rung: str) -> Paths:
         """Return one rung for the chosen pair alone, in its order; a one-pair limit was given that pair already."""
+        check_word("the rung", rung, list(self.rungs))
         paths = self.rungs[rung]
         return paths.pair(*self.pair) if paths.inputs == self.inputs.count > 1 else paths
 
@@ -110,6 +111,11 @@ class Ladder:
             "activation": self.computed,
             "seed": self.seed,
         }
+
+
+def check_ladder(ladder: object) -> Ladder:
+    """Return a ladder; InputError for anything else."""
+    return check_kind("a ladder", ladder, Ladder, "give what deeplim.climb returns")
 
 
 def _sample_limits(
@@ -156,10 +162,13 @@ def climb(
     LimitError when that leaves no rung. ``progress`` is called with a few words before each step, ``drawn`` with the
     exact networks finished at a time. Limits use seed + 1 and share no random numbers with the networks.
     """
-    samples, seed = check_count("samples", samples), check_seed(seed)
+    check_network(network)
+    check_inputs(inputs)
+    samples, seed, networks = check_count("samples", samples), check_seed(seed), check_whole("networks", networks)
+    check_progress(progress)
+    check_function("drawn", drawn, "give a function of a number of networks, or None")
     chosen = check_layers(layers, network.depth)
-    if inputs.count > 1:
-        check_pair(pair, inputs.count)
+    pair = check_pair(pair, inputs.count) if inputs.count > 1 else (0, 1)
     found = {limit.name: limit for limit in limits.find(network)}
     rungs: dict[str, Paths] = {}
     if networks:

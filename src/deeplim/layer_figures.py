@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from deeplim.checks import check_kind
 from deeplim.drawing import EXACT, GRID, INK, LIMIT, Chart, literal, shortened, styled
 from deeplim.errors import InputError
-from deeplim.paths import Paths
+from deeplim.inputs import check_pair
+from deeplim.paths import Paths, check_paths
 from deeplim.printable import printable
 from deeplim.specs import counted
 
@@ -75,13 +77,14 @@ def layer_figure(
     """
     import altair as alt
 
+    check_paths(paths)
+    check_kind("the title", title, (str, type(None)), "give text, or None")
     for other in (predicted, gradients):
-        if other is not None and other.inputs != paths.inputs:
+        if other is not None and check_paths(other).inputs != paths.inputs:
             raise InputError(
                 f"{other.source} has {other.inputs} inputs and {paths.source} {paths.inputs}; give the same."
             )
-    if pair is not None:
-        paths.pair_index(pair)
+    pair = None if pair is None else check_pair(pair, paths.inputs)
     if not paths.alive.any():
         raise InputError(f"nothing can be drawn of {paths.source}: no sample is alive at any layer.")
     panels = [panel for panel in _panels(paths, predicted, gradients, pair) if panel.series]

@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.architecture import Network
+from deeplim.architecture import Network, check_network
+from deeplim.checks import MOST_LISTED, check_real, check_whole, within_floats
 from deeplim.errors import LimitError
 from deeplim.gaussian import kernel_gaps, mean_square, mean_squares, slope_kernel_strength
 from deeplim.hermite import expand
@@ -83,6 +84,7 @@ class Edge(NamedTuple):
     norm: float
 
 
+@within_floats
 def fixed_point(network: Network) -> MeanField:
     """Return where the network's layers, infinitely wide, lead norms begun at one and correlations below one.
 
@@ -104,6 +106,7 @@ def fixed_point(network: Network) -> MeanField:
     return MeanField(norm, norm_slope, chi_1, *_fixed_correlation(network, norm, chi_1))
 
 
+@within_floats
 def edge_of_chaos(network: Network) -> Edge:
     """Return the weight variance at which chi_1 = 1 for the network's activation and its bias variance, and q* there.
 
@@ -143,6 +146,7 @@ def edge_of_chaos(network: Network) -> Edge:
     return min(settling, key=lambda point: abs(log(max(point.norm, _SMALLEST))))
 
 
+@within_floats
 def neighbour_growths(network: Network, norm: float, layers: int) -> Norms:
     """Return sigma_w^2 E phi'(sqrt(q_l) g)^2 at the norms q_l of so many layers, q_0 = norm and q_{l+1} = F(q_l).
 
@@ -154,6 +158,7 @@ def neighbour_growths(network: Network, norm: float, layers: int) -> Norms:
     [0.75, 0.75]
     """
     _check(network)
+    norm, layers = check_real("norm", norm, least=0), check_whole("layers", layers, most=MOST_LISTED)
     if network.homogeneous:
         return np.full(layers, network.gain_ratio)
     norms = np.empty(layers)
@@ -172,7 +177,7 @@ def _settles(network: Network, edge: Edge) -> bool:
 
 
 def _check(network: Network) -> None:
-    if network.kind != "mlp":
+    if check_network(network).kind != "mlp":
         raise LimitError("the mean-field fixed points are those of an MLP; a ResNet's norms grow with its depth.")
     if network.normalization != "none":
         raise LimitError(

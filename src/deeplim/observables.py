@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.errors import InputError
-from deeplim.paths import Paths
+from deeplim.inputs import check_first, check_pair
+from deeplim.paths import Paths, check_paths
 
 Pair = tuple[int, int]
 Values = Float[np.ndarray, "sample layer"]
@@ -42,13 +42,15 @@ def correlation(paths: Paths, pair: Pair = (0, 1)) -> Values:
 
 def correlation_gap(paths: Paths, pair: Pair = (0, 1)) -> Values:
     """Return 1 - rho, in [0, 2], 0 if exactly parallel; NaN where dead; InputError for no such pair."""
-    gap = paths.pair(*pair).correlation_gap[..., 0]
-    return np.where(paths.alive, gap, np.nan)
+    check_paths(paths)
+    alone = paths.pair(*check_pair(pair, paths.inputs))
+    return np.where(paths.alive, alone.correlation_gap[..., 0], np.nan)
 
 
 def log_correlation_gap(paths: Paths, pair: Pair = (0, 1)) -> Values:
     """Return log(1 - rho), -infinity if exactly parallel; NaN where dead; InputError for no such pair."""
-    return np.where(paths.alive, paths.log_gap[..., paths.pair_index(pair)], np.nan)
+    index = check_paths(paths).pair_index(pair)
+    return np.where(paths.alive, paths.log_gap[..., index], np.nan)
 
 
 def angle(paths: Paths, pair: Pair = (0, 1)) -> Values:
@@ -66,9 +68,7 @@ def log_norm(paths: Paths, pair: Pair = (0, 1)) -> Values:
 
     InputError when there is no such input. The pair's second input plays no part and need not exist.
     """
-    chosen = pair[0]
-    if not 0 <= chosen < paths.inputs:
-        raise InputError(f"there is no input {chosen}; use 0 to {paths.inputs - 1}.")
+    chosen = check_first(pair, check_paths(paths).inputs)
     return np.where(paths.alive, paths.log_norm[..., chosen], np.nan)
 
 
@@ -86,4 +86,5 @@ OBSERVABLES: dict[str, Observable] = {
 
 def available(paths: Paths) -> list[Observable]:
     """Return the observables these paths have: all, or only those of one input when there is only one."""
-    return [o for o in OBSERVABLES.values() if paths.inputs > 1 or o.per == "input"]
+    several = check_paths(paths).inputs > 1
+    return [o for o in OBSERVABLES.values() if several or o.per == "input"]

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from deeplim.checks import brief
 from deeplim.errors import InputError
 from deeplim.memory import room_for_threads
 
@@ -104,5 +105,5 @@ def thread_count(threads: int | None) -> int:
     workers = os.cpu_count() or 1 if threads is None else threads
     whole = isinstance(workers, int | np.integer) and not isinstance(workers, bool)
     if not whole or not 1 <= workers <= MOST_THREADS:
-        raise InputError(f"{threads} threads were asked for; give a whole number from 1 to {MOST_THREADS}.")
+        raise InputError(f"{brief(threads)} threads were asked for; give a whole number from 1 to {MOST_THREADS}.")
     return int(workers)

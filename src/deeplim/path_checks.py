@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from deeplim.checks import brief, check_flag, kind_of
 from deeplim.errors import InputError
-from deeplim.specs import kind_of
 
 LARGEST_LOG_GAP = float(np.log(2.0)) + 1e-5
 """log(1 - rho) at rho = -1, and the rounding of single precision over many layers, of which 5e-7 was seen."""
@@ -29,10 +29,11 @@ def check_types(fields: Mapping[str, Any]) -> None:
     for name in ("width", "depth"):
         size = fields[name]
         if size is not None and not (is_whole(size) and not isinstance(size, float) and size > 0):
-            raise InputError(f"{name} = {size!r:.60} was given; give a whole number above 0, or None.")
+            raise InputError(f"{name} = {brief(size)} was given; give a whole number above 0, or None.")
     names, source = fields["names"], fields["source"]
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"the names are {names!r:.60}; give a tuple of texts, one for each input.")
+        raise InputError(f"the names are {brief(names)}; give a tuple of texts, one for each input.")
+    check_flag("deterministic", fields["deterministic"])
     if not isinstance(source, str):
         raise InputError(f"the source is {kind_of(source)}; give a text that says what the paths are of.")
 

@@ -7,6 +7,7 @@ keeps all its digits) or when norms explode or die.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from deeplim.array_files import Entry, read_archive, write_archive
+from deeplim.checks import brief, check_float, check_kind, check_list
 from deeplim.errors import ClockError, InputError
 from deeplim.files import check_name
 from deeplim.inputs import check_pair
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 Clock = Literal["layer", "layer/width", "layer/depth"]
 Kind = Literal["networks", "limit"]
-__all__ = ["Clock", "Kind", "Paths", "check_layers", "default_layers", "every", "listed"]
+__all__ = ["Clock", "Kind", "Paths", "check_layers", "check_paths", "default_layers", "every", "listed"]
 _SMALLEST = np.finfo(float).smallest_subnormal
 
 
@@ -61,8 +63,8 @@ class Paths:
     def __post_init__(self) -> None:
         check_types(vars(self))
         _check_clock(self.clock)
-        if self.kind not in get_args(Kind):
-            raise InputError(f"the kind {self.kind!r:.60} is not known; use one of {', '.join(get_args(Kind))}.")
+        if not isinstance(self.kind, str) or self.kind not in get_args(Kind):
+            raise InputError(f"the kind {brief(self.kind)} is not known; use one of {', '.join(get_args(Kind))}.")
         if self.log_norm.ndim != 3 or 0 in self.log_norm.shape[1:]:
             raise InputError(
                 f"log norms of shape {self.log_norm.shape} were given; they need the axes (sample, layer, "
@@ -77,6 +79,7 @@ class Paths:
                 f"{needed} are needed and {given} were given; give arrays of one ensemble."
             )
         if self.modules is not None:
+            check_kind("modules", self.modules, Modules, "leave it out but for a probed model")
             self.modules.check(samples, layers)
         check_times(self.time)
         check_numbers(self.log_norm, self.log_gap, self.alive, self.source)
@@ -158,8 +161,8 @@ class Paths:
 
     def pair_index(self, pair: tuple[int, int]) -> int:
         """Return where a pair of inputs stands on the last axis of ``log_gap``; InputError if none does."""
-        check_pair(pair, self.inputs)
-        return self.pairs.index((min(pair), max(pair)))
+        chosen = check_pair(pair, self.inputs)
+        return self.pairs.index((min(chosen), max(chosen)))
 
     def pair(self, first: int, second: int) -> "Paths":
         """Return the paths of two of the inputs alone; a sample lost by another input stays lost, and why."""
@@ -186,18 +189,19 @@ class Paths:
 
     def at(self, times: Sequence[float]) -> "Paths":
         """Return the paths at some of the recorded times only; InputError names the times there are."""
-        if not len(times):
+        asked = check_list("times", times, "give a list of recorded times")
+        if not asked:
             raise InputError("no times were asked for; give at least one of the recorded times.")
-        return self._layers([self._index(time) for time in times])
+        return self._layers([self._index(check_float("a time", time)) for time in asked])
 
     def named(self, names: Sequence[str]) -> "Paths":
         """Return the paths at the layers of these names only, in this order; InputError names the layers there are."""
         if self.layer_names is None:
             raise InputError(f"the layers of {self.source} have no names; choose them by their times, with `at`.")
-        wanted = [names] if isinstance(names, str) else list(names)
-        unknown = [name for name in wanted if name not in self.layer_names]
+        wanted = [names] if isinstance(names, str) else check_list("names", names, "give a list of layers' names")
+        unknown = [name for name in wanted if not isinstance(name, str) or name not in self.layer_names]
         if unknown or not wanted:
-            asked = f"the layer {unknown[0]!r} was not recorded" if unknown else "no layers were asked for"
+            asked = f"the layer {brief(unknown[0])} was not recorded" if unknown else "no layers were asked for"
             raise InputError(f"{asked}; recorded are {listed(self.layer_names)}.")
         return self._layers([self.layer_names.index(name) for name in wanted])
 
@@ -277,9 +281,14 @@ class Paths:
         return found
 
 
-def _check_clock(clock: str) -> None:
-    if clock not in get_args(Clock):
-        raise ClockError(f"the clock {clock!r} is not known; use one of {', '.join(get_args(Clock))}.")
+def check_paths(paths: object, what: str = "paths") -> Paths:
+    """Return ``Paths``; InputError for anything else."""
+    return check_kind(what, paths, Paths, "give deeplim.Paths, as simulate and predict return them")
+
+
+def _check_clock(clock: object) -> None:
+    if not isinstance(clock, str) or clock not in get_args(Clock):
+        raise ClockError(f"the clock {brief(clock)} is not known; use one of {', '.join(get_args(Clock))}.")
 
 
 def _words(array: np.ndarray) -> tuple[str, ...]:
@@ -334,14 +343,12 @@ def check_layers(layers: Sequence[int] | None, depth: int) -> list[int]:
     """Return the layers to record, increasing; InputError unless whole and from 0 to the depth."""
     if layers is None:
         return default_layers(depth)
-    try:
-        asked = list(layers)
-    except TypeError:  # one number
-        asked = [layers]  # type: ignore[list-item]
     rule = f"give whole numbers from 0 to the depth, {depth}"
+    # one number is a list of one
+    asked: list[Any] = [layers] if isinstance(layers, Number) else check_list("layers", layers, rule)
     if not asked:
         raise InputError(f"no layers were asked for; {rule}.")
     for layer in asked:
         if not is_whole(layer) or not 0 <= layer <= depth:
-            raise InputError(f"the layer {' '.join(str(layer).split())} was asked for; {rule}.")
+            raise InputError(f"the layer {brief(layer)} was asked for; {rule}.")
     return sorted({int(layer) for layer in asked})

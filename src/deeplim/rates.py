@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import exp, sqrt
+from numbers import Number
 from typing import Any, Literal
 
 import numpy as np
@@ -11,11 +12,21 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from deeplim import limits
-from deeplim.architecture import Network
-from deeplim.checks import check_count, check_seed
+from deeplim.architecture import Network, check_network
+from deeplim.checks import (
+    brief,
+    check_count,
+    check_kind,
+    check_list,
+    check_numbers,
+    check_progress,
+    check_real,
+    check_seed,
+    check_whole,
+)
 from deeplim.errors import InputError
 from deeplim.finite import chain
-from deeplim.inputs import Inputs, check_inputs
+from deeplim.inputs import Inputs, check_inputs, check_pair
 from deeplim.observables import OBSERVABLES, Pair
 from deeplim.paths import Paths
 from deeplim.statistics import Estimate, Sample, subtract
@@ -32,6 +43,7 @@ LARGEST_EXPONENT = 6.0
 POOR = 1e-3
 SMALLEST_ERROR = 1e-10
 """Differences of two exact numbers up to this are rounding, of the numbers or of the ODE's solution."""
+_NUMBERS = "give finite numbers, one for each size"
 OBSERVED = ("correlation", "log_norm")
 
 
@@ -63,9 +75,13 @@ class Rate:
 
     def at(self, size: float) -> float:
         """Return the fitted error at a size; InputError where no power was found."""
+        size = check_real("size", size, above=0)
         if self.exponent is None or self.prefactor is None:
             raise InputError(f"there is no fitted error at {size:g} ({self.reason}); draw more networks.")
-        return float(self.prefactor * size**self.exponent)
+        try:
+            return float(self.prefactor * size**self.exponent)
+        except OverflowError:
+            raise InputError(f"the error at {size:g} is beyond 1e308; give a size near those fitted.") from None
 
     def __str__(self) -> str:
         if self.exponent is None or self.uncertainty is None:
@@ -103,10 +119,11 @@ class Convergence:
     def curve(self, quantity: Quantity, observable: str) -> Curve:
         """Return one curve; InputError if it was not measured."""
         for curve in self.curves:
-            if (curve.quantity, curve.observable) == (quantity, observable):
+            named = isinstance(quantity, str) and isinstance(observable, str)
+            if named and (curve.quantity, curve.observable) == (quantity, observable):
                 return curve
         known = ", ".join(f"{curve.quantity} of {curve.observable}" for curve in self.curves)
-        raise InputError(f"the {quantity} of {observable} was asked for; there are {known}.")
+        raise InputError(f"the {brief(quantity)} of {brief(observable)} was asked for; there are {known}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values."""
@@ -139,8 +156,8 @@ def fit_rate(sizes: ArrayLike, errors: ArrayLike, uncertainties: ArrayLike | Non
     exponent moves when the smaller half of the sizes is left out. No exponent when the errors change sign or are zero.
     InputError for arrays of different lengths, sizes that do not grow from above 0, or numbers that are not finite.
     """
-    n, e = np.asarray(sizes, dtype=float), np.asarray(errors, dtype=float)
-    u = np.zeros_like(e) if uncertainties is None else np.asarray(uncertainties, dtype=float)
+    n, e = check_numbers("sizes", sizes, _NUMBERS), check_numbers("errors", errors, _NUMBERS)
+    u = np.zeros_like(e) if uncertainties is None else check_numbers("uncertainties", uncertainties, _NUMBERS)
     _check_points(n, e, u)
     return _fit_known(n, e) if not u.any() else _fit_sampled(n, e, u)
 
@@ -206,21 +223,28 @@ def _fit_known(n: Array, e: Array) -> Rate:
 
 def along_width(network: Network, widths: Sequence[int]) -> dict[int, Network]:
     """Return the network at each of these widths, its depth unchanged."""
-    return {width: type(network)(**network.model_dump() | {"width": width}) for width in widths}
+    check_network(network)
+    return {width: type(network)(**network.model_dump() | {"width": width}) for width in _sizes("widths", widths)}
 
 
 def along_depth(network: Network, depths: Sequence[int]) -> dict[int, Network]:
     """Return the network at each of these depths, its width unchanged."""
-    return {depth: type(network)(**network.model_dump() | {"depth": depth}) for depth in depths}
+    check_network(network)
+    return {depth: type(network)(**network.model_dump() | {"depth": depth}) for depth in _sizes("depths", depths)}
 
 
 def along_both(network: Network, widths: Sequence[int]) -> dict[int, Network]:
     """Return the network at each of these widths, with the depth that keeps depth/width, by width."""
-    sizes = {width: max(round(width * network.aspect), 1) for width in widths}
+    aspect = check_network(network).aspect
+    sizes = {width: max(round(width * aspect), 1) for width in _sizes("widths", widths)}
     return {
         width: type(network)(**network.model_dump() | {"width": width, "depth": depth})
         for width, depth in sizes.items()
     }
+
+
+def _sizes(what: str, sizes: object) -> list[int]:
+    return [check_whole("a size", size, 1) for size in check_list(what, sizes, "give a list of whole numbers")]
 
 
 def convergence(
@@ -242,6 +266,9 @@ def convergence(
     many at each size, one number or one a size. All sizes and sides have random numbers of their own. progress: called
     with a few words before each size. LimitError where the limit does not describe a network; InputError for counts.
     """
+    _check_family(family)
+    check_progress(progress)
+    check_count("samples", samples)
     inputs = _the_pair(inputs, pair)
     counts = _counts(family, networks)
     found: list[dict[tuple[Quantity, str], Estimate]] = []
@@ -263,6 +290,7 @@ def convergence_of_recursion(family: Family, inputs: Inputs, *, limit: str = "od
     What is left of a limit's error as the width grows first: that of its step in depth. LimitError or InputError as for
     ``convergence``, and InputError for a random limit.
     """
+    _check_family(family)
     inputs = _the_pair(inputs, pair)
     found = []
     for network in family.values():
@@ -278,12 +306,22 @@ def convergence_of_recursion(family: Family, inputs: Inputs, *, limit: str = "od
 
 
 def _the_pair(inputs: Inputs, pair: Pair) -> Inputs:
-    check_inputs(inputs)
-    return inputs.pair(*pair) if inputs.count != 2 or tuple(pair) != (0, 1) else inputs
+    chosen = check_pair(pair, check_inputs(inputs).count)
+    return inputs.pair(*chosen) if inputs.count != 2 or chosen != (0, 1) else inputs
+
+
+def _check_family(family: object) -> None:
+    cure = "give networks by their sizes, as deeplim.rates.along_width returns them"
+    for size, network in check_kind("a family", family, Mapping, cure).items():
+        check_whole("a size of the family", size, 1)
+        check_network(network)
 
 
 def _counts(family: Family, networks: int | Sequence[int]) -> tuple[int, ...]:
-    counts = [networks] * len(family) if isinstance(networks, int | np.integer) else list(networks)
+    cure = "give one whole number, or one for each size"
+    one = isinstance(networks, Number)
+    counts = [networks] * len(family) if one else check_list("networks", networks, cure)
+    counts = [check_count("networks", count) for count in counts]
     if len(family) < FEWEST_SIZES or len(counts) != len(family):
         raise InputError(
             f"{len(counts)} numbers of networks for {len(family)} sizes were given; give {FEWEST_SIZES} sizes or more, "
@@ -293,7 +331,7 @@ def _counts(family: Family, networks: int | Sequence[int]) -> tuple[int, ...]:
         raise InputError(
             f"{min(counts)} networks were asked for at one size; give 2 or more, for an error of the mean."
         )
-    return tuple(check_count("networks", count) for count in counts)
+    return tuple(counts)
 
 
 def own_seed(seed: int, *place: int) -> int:
@@ -343,5 +381,6 @@ def _shown(error: float, uncertainty: float) -> str:
 
 def rate_cells(rate: Rate) -> tuple[str, str]:
     """Return a rate as two cells of a table: the exponent, and chi^2 by its degrees of freedom, marked where poor."""
+    check_kind("a rate", rate, Rate, "give what deeplim.rates.fit_rate returns")
     per = "" if rate.chi_square is None else f"{rate.chi_square:.1f}/{rate.degrees}" + (" (poor)" if rate.poor else "")
     return str(rate), per

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from math import pi, sqrt
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from deeplim import limits
 from deeplim.activations import LeakyReLU, ReLU, ShapedReLU
-from deeplim.architecture import MLP, Network, ResNet
+from deeplim.architecture import MLP, Network, ResNet, check_network
+from deeplim.checks import brief, check_flag, check_kind, check_progress, check_real, check_seed
 from deeplim.errors import InputError, LimitError
 from deeplim.finite import chain
-from deeplim.inputs import Inputs, check_inputs, gram
+from deeplim.inputs import Inputs, check_inputs, check_pair, gram
 from deeplim.limits.covariance_ode import CovarianceODE
 from deeplim.observables import OBSERVABLES, Pair
 from deeplim.rates import (
@@ -133,9 +132,11 @@ class Routes:
         """Return one of the measured rates; InputError if it was not measured."""
         for found in self.approaches:
             measured = found.route, found.curve.quantity, found.varied, found.curve.observable
-            if measured == (route, quantity, varied, observable):
+            wanted = route, quantity, varied, observable
+            if all(isinstance(word, str) for word in wanted) and measured == wanted:
                 return found
-        raise InputError(f"no rate of the {quantity} of {observable} of the {route} in its {varied} was measured.")
+        words = [brief(word) for word in (quantity, observable, route, varied)]
+        raise InputError("no rate of the {} of {} of the {} in its {} was measured; choose another.".format(*words))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python values."""
@@ -173,6 +174,9 @@ def two_routes(
     which multiplies the uncertainties by about three. The two networks are those of width 800, depth 100, and of width
     4000, depth 40. Source: Li & Nica 2023, first result. InputError, SpecError or LimitError for bad settings.
     """
+    check_progress(progress)
+    check_flag("quick", quick)
+    seed, branch = check_seed(seed), check_real("branch", branch)
     activation = ReLU() if activation is None else activation
     resnet = ResNet(width=800, depth=100, activation=activation, branch=f"{number(float(branch))}/sqrt(depth)")
     c_minus = matching_c_minus(resnet, c_plus=c_plus)
@@ -198,15 +202,15 @@ def compare_routes(
     is large and depth/width small. LimitError, in one sentence with the c_minus that would match, when the two do
     not share an ODE.
     """
-    check_inputs(inputs)
+    check_progress(progress)
+    seed, chosen = check_seed(seed), check_pair(pair, check_inputs(inputs).count)
     if isinstance(resnet, MLP):
         resnet, mlp = mlp, resnet
     reason = why_no_common_limit(resnet, mlp)
     if reason is not None or not isinstance(resnet, ResNet) or not isinstance(mlp, MLP):
         raise LimitError(str(reason))
-    if not 0 < work < np.inf:
-        raise InputError(f"a work of {work} was given; give networks x width x depth for each size, as 2e8.")
-    inputs = inputs.pair(*pair) if inputs.count != 2 or tuple(pair) != (0, 1) else inputs
+    work = check_real("work, networks x width x depth at each size,", work, above=0)
+    inputs = inputs.pair(*chosen) if inputs.count != 2 or chosen != (0, 1) else inputs
     designs = tuple(_around(resnet, work)), tuple(_around(mlp, work))
     return _routes(resnet, mlp, inputs, designs, seed=seed, quick=False, progress=progress, work=work)
 
@@ -217,6 +221,8 @@ def matching_c_minus(resnet: ResNet, *, c_plus: float = 0.0, above: bool = False
     (c_+ - c_-)^2 = 2 pi a^2 kappa, 2 a^2 for ReLU; the solution below c_+, or the one above. LimitError when the
     ResNet has no ODE d rho / ds = gamma nuhat(rho).
     """
+    check_kind("a residual network", resnet, ResNet, "give a deeplim.ResNet")
+    c_plus, above = check_real("c_plus", c_plus), check_flag("above", above)
     reason = _why_no_gamma(resnet)
     if reason is not None:
         raise LimitError(f"no shaped MLP follows the ResNet: {reason}")
@@ -226,6 +232,8 @@ def matching_c_minus(resnet: ResNet, *, c_plus: float = 0.0, above: bool = False
 
 def why_no_common_limit(resnet: Network, mlp: Network) -> str | None:
     """Return None when the two follow one ODE for rho, else one sentence that says why not, with the cure."""
+    check_network(resnet)
+    check_network(mlp)
     if not isinstance(resnet, ResNet) or not isinstance(mlp, MLP):
         return "the two routes are a ResNet and an MLP shaped at the rate of its depth; give one of each."
     for name, network in (("ResNet", resnet), ("MLP", mlp)):
@@ -343,6 +351,7 @@ def _expected(network: ResNet | MLP, quantity: Quantity, varied: Varied) -> floa
 
 def arrival_cells(found: Arrival) -> list[str]:
     """Return one arrival as the cells of a table: observable, route, networks, mean, ODE, infinite width, spread."""
+    check_kind("an arrival", found, Arrival, "give one of the arrivals of deeplim.routes.two_routes")
     mean, spread = (f"{law.value:.4f} ± {law.error:.4f}" for law in (found.mean, found.spread))
     known = f"{found.ode:.4f}", f"{found.infinite_width:.4f}"
     return [found.observable, found.route, f"{found.networks:,}", mean, *known, spread]
@@ -350,6 +359,7 @@ def arrival_cells(found: Arrival) -> list[str]:
 
 def approach_cells(found: Approach) -> list[str]:
     """Return one rate as the cells of a table: route, error, sizes, what is held fixed, exponents, chi^2."""
+    check_kind("an approach", found, Approach, "give one of the approaches of deeplim.routes.two_routes")
     sizes = f"{found.varied} {found.curve.sizes[0]} to {found.curve.sizes[-1]}"
     fixed = "infinite width" if found.exact else f"{'depth' if found.varied == 'width' else 'width'} {found.fixed}"
     exponent, quality = rate_cells(found.curve.rate)

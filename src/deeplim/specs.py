@@ -9,11 +9,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deeplim.checks import brief as brief
+from deeplim.checks import check_flag, check_kind
 from deeplim.checks import kind_of as kind_of
 from deeplim.errors import SpecError
 
 _WRITTEN = "what to_json writes"
-
+TEXTS = (str, bytes, bytearray)
+"""What JSON may be."""
 
 _TRUSTED: ContextVar[bool] = ContextVar("trusted", default=True)
 
@@ -106,7 +108,16 @@ class Spec(BaseModel):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return the same specification with some fields changed, checked like a new one."""
-        return type(self)(**{**dict(self), **(update or {})})
+        changed = check_kind(
+            "update",
+            {} if update is None else update,
+            Mapping,
+            "give new values by the names of fields",
+            error=SpecError,
+        )
+        for name in changed:
+            check_kind("a field's name", name, str, "give text", error=SpecError)
+        return type(self)(**{**dict(self), **changed})
 
     def to_json(self) -> str:
         """Return the specification as JSON; ``from_json`` reads it back."""
@@ -115,8 +126,12 @@ class Spec(BaseModel):
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """Return the specification that ``to_json`` wrote, as pydantic reads it; functions as in ``from_json``."""
-        with reading(trust=False):
-            return super().model_validate_json(json_data, **options)
+        check_kind("JSON", json_data, TEXTS, f"give {_WRITTEN}", error=SpecError)
+        try:
+            with reading(trust=False):
+                return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise SpecError(one_sentence(error, cls)) from None
 
     @classmethod
     def from_json(cls, text: str, *, trust: bool = False) -> Self:
@@ -125,8 +140,9 @@ class Spec(BaseModel):
         A text may name functions of deeplim, NumPy's and SciPy's universal functions, and those that the program has
         used itself. ``trust=True`` lets it name any other, whose module is then imported, and the function called.
         """
+        check_kind("JSON", text, TEXTS, f"give {_WRITTEN}", error=SpecError)
         try:
-            with reading(trust=trust):
+            with reading(trust=check_flag("trust", trust)):
                 return super().model_validate_json(text)
         except ValidationError as error:
             raise SpecError(one_sentence(error, cls)) from None

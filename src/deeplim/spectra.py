@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deeplim.observables import Values
-from deeplim.paths import Paths
+from deeplim.paths import Paths, check_paths
 
 _CLOSE = 1e-5
 """Gaps below which the smaller eigenvalues are found apart from the largest, to a relative error of the gap squared."""
@@ -18,7 +18,7 @@ def spectrum(paths: Paths) -> Float[np.ndarray, "sample layer input"]:
     Accurate to 1e-15; where all inputs are closer than gaps of 1e-5 the small ones are accurate to 1e-10 of
     themselves.
     """
-    samples, layers, m = paths.log_norm.shape
+    samples, layers, m = check_paths(paths).log_norm.shape
     found = np.full((samples, layers, m), np.nan)
     log_norm, log_gap = paths.log_norm[paths.alive], paths.log_gap[paths.alive]
     root = np.exp((log_norm - log_norm.max(axis=1, keepdims=True)) / 2)

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 
 from deeplim.array_files import write_archive
 from deeplim.bins import OF
+from deeplim.checks import brief, check_float, check_kind
 from deeplim.errors import ClockError, InputError
 from deeplim.observables import Pair, Values, available
 from deeplim.parallel import in_threads
-from deeplim.paths import Clock, Paths
+from deeplim.paths import Clock, Paths, check_paths
 from deeplim.summary_files import MOMENTS, OUTCOMES, read_summary
 from deeplim.tables import text_table
 from deeplim.tally import OBSERVED, Block, Tally, block_size
@@ -141,11 +142,12 @@ class Summary:
 
         It is, bit for bit, that of ``summarize`` on the same networks. InputError if there is no such pair.
         """
-        _, layers, inputs = paths.log_norm.shape
+        _, layers, inputs = check_paths(paths).log_norm.shape
         return summarize_blocks(lambda begin, end: part(paths, begin, end), paths.samples, layers, inputs, pair)
 
     def merge(self, other: "Summary") -> "Summary":
         """Return the summary of both; ClockError when clocks differ, InputError when times or inputs do."""
+        check_kind("a summary", other, Summary, "give what deeplim.summarize returns")
         if self.clock != other.clock:
             raise ClockError(f"summaries on the clocks {self.clock} and {other.clock} cannot be merged; use one clock.")
         if self.names != other.names:
@@ -223,8 +225,8 @@ class Summary:
         largest.
         """
         moments = self._of(name)
-        if not 0 <= q <= 1:
-            raise InputError(f"the quantile {q} was asked for; give a number from 0 to 1.")
+        if not 0 <= check_float("the quantile", q) <= 1:
+            raise InputError(f"the quantile {q:g} was asked for; give a number from 0 to 1.")
         value = OF[name].quantile(self.histograms[name], q)
         return np.where(moments.count > 0, np.clip(value, moments.low, moments.high) + 0.0, np.nan)  # no -0.0
 
@@ -238,8 +240,10 @@ class Summary:
         return _layout(self.moments, quantiles, counts)
 
     def _of(self, name: str) -> Moments:
-        if name not in self.moments:
-            raise InputError(f"there is no observable {name!r} in this summary; use one of {', '.join(self.moments)}.")
+        if not isinstance(name, str) or name not in self.moments:
+            raise InputError(
+                f"there is no observable {brief(name)} in this summary; use one of {', '.join(self.moments)}."
+            )
         return self.moments[name]
 
 

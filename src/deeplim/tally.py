@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from deeplim.bins import BINS, OF, gaps_of_log_gaps
-from deeplim.errors import InputError
-from deeplim.inputs import check_pair
+from deeplim.inputs import check_first, check_pair
 from deeplim.observables import Pair
 from deeplim.paths import Clock, Paths
 
@@ -57,11 +56,8 @@ class Tally:
     """
 
     def __init__(self, layers: int, inputs: int, pair: Pair) -> None:
-        if inputs > 1:
-            check_pair(pair, inputs)
-        elif pair[0] != 0:
-            raise InputError(f"there is no input {pair[0]}; there is one, 0.")
-        self._layers, self._inputs, self._pair = layers, inputs, pair
+        self._layers, self._inputs = layers, inputs
+        self._pair = check_pair(pair, inputs) if inputs > 1 else (check_first(pair, inputs), 1)
         bins = [OF[name] for name in OBSERVED]
         self._bins = (
             np.array([b.smallest for b in bins]),

@@ -8,6 +8,7 @@ check says what is measured and what is predicted, and that neither is made of t
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from deeplim.checks import brief, check_kind, check_list
 from deeplim.claims import (
     infinite_width,
     normalized,
@@ -40,9 +41,10 @@ ALL: tuple[Claim, ...] = (
 def named(names: Sequence[str]) -> list[Claim]:
     """Return the claims of these names, each once; all of them when none is given; InputError names close matches."""
     known = {claim.name: claim for claim in ALL}
+    names = check_list("names", names, "give a list of claims' names")
     for name in names:
-        if name not in known:
+        if check_kind("a name", name, str, "give text") not in known:
             close = get_close_matches(name, known, n=3, cutoff=0.4)
             cure = f"did you mean {' or '.join(close)}" if close else "`deeplim reproduce --list` lists them"
-            raise InputError(f"there is no claim called {name!r}; {cure}.")
+            raise InputError(f"there is no claim called {brief(name)}; {cure}.")
     return [known[name] for name in dict.fromkeys(names)] or list(ALL)

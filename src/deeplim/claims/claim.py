@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zlib import crc32
 
 import numpy as np
 
+from deeplim.checks import check_kind, check_list, check_numbers, check_seed, check_word
 from deeplim.claims.number import FAILS, HOLDS, WITHIN, Number, Verdict
 from deeplim.errors import InputError
 from deeplim.limits.density import Density
@@ -28,10 +29,11 @@ class Series:
     @classmethod
     def of(cls, name: str, role: Role, x: Any, y: Any, error: Any = None) -> "Series":
         """Return the series of some arrays."""
-        columns = [None if a is None else tuple(np.asarray(a, dtype=float).tolist()) for a in (x, y, error)]
-        assert columns[0] is not None
-        assert columns[1] is not None
-        return cls(name, role, columns[0], columns[1], columns[2])
+        check_kind("a series' name", name, str, "give text")
+        check_word("role", role, get_args(Role))
+        points = (("x", x), ("y", y), ("error", [] if error is None else error))
+        columns = [tuple(check_numbers(what, given, "give finite numbers").tolist()) for what, given in points]
+        return cls(name, role, columns[0], columns[1], None if error is None else columns[2])
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class Outcome:
     figure: Figure
 
     def __post_init__(self) -> None:
-        if not self.numbers:
+        numbers = check_list("numbers", self.numbers, "give a list of numbers")
+        for number in numbers:
+            check_kind("a number", number, Number, "give a deeplim.claims.Number")
+        check_kind("simulated", self.simulated, str, "give text that says what was simulated")
+        check_kind("the figure", self.figure, Figure, "give a deeplim.claims.Figure")
+        if not numbers:
             raise InputError("a claim was checked by no number; give at least one.")
 
     @property
@@ -82,6 +89,7 @@ class Claim:
 
     def run(self, seed: int = 0) -> "Result":
         """Return the claim with its outcome; no two claims share random numbers."""
+        seed = check_seed(seed)
         return Result(self, self.check(seed + crc32(self.name.encode())), seed)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from deeplim.checks import check_float, check_kind, check_list
 from deeplim.errors import InputError
 from deeplim.statistics import Estimate
 
@@ -51,7 +52,14 @@ class Number:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        if not self.controls:
+        for what in ("name", "reason"):
+            check_kind(what, getattr(self, what), str, "give text")
+        for what in ("predicted", "measured", "uncertainty", "allowance"):
+            check_float(what, getattr(self, what))
+        controls = check_list("controls", self.controls, "give a list of wrong predictions")
+        for control in controls:
+            check_kind("a control", control, Control, "give a deeplim.claims.Control")
+        if not controls:
             raise InputError(f"{self.name} refutes nothing; give a wrong prediction that its measurement contradicts.")
         if self.allowance and not self.reason:
             raise InputError(f"{self.name} has an allowance of {self.allowance:g} and no reason; say what it is for.")
@@ -84,6 +92,7 @@ class Number:
 
     def margin(self, control: Control) -> float:
         """Return |measured - the control's prediction| in tolerances."""
+        check_kind("a control", control, Control, "give a deeplim.claims.Control")
         return abs(self.measured - control.predicted) / self.tolerance
 
     def to_dict(self) -> dict[str, Any]:

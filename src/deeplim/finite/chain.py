@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from deeplim.architecture import MLP, Network
-from deeplim.checks import check_count, check_memory, check_seed, memory_of_paths
+from deeplim.architecture import MLP, Network, check_network
+from deeplim.checks import check_count, check_memory, check_progress, check_seed, memory_of_paths
 from deeplim.finite import device as devices
 from deeplim.finite.runners import Precision, Run, runner
 from deeplim.inputs import Inputs, check_inputs, check_reference
@@ -54,6 +54,7 @@ def sample(
     Where memory has no room for what every thread takes, fewer are used. InputError for counts, seeds or layers out of
     range, an unknown precision, batchnorm over one input, no device, and what does not fit into the memory left.
     """
+    check_progress(progress)
     drawing = prepare(network, inputs, layers, precision, device, networks)
     return drawing.paths(networks, first, check_seed(seed), threads_to_sample(drawing, networks, threads), progress)
 
@@ -125,6 +126,7 @@ def prepare(
     networks: int,
 ) -> Drawing:
     """Return how so many networks are drawn; InputError for what ``sample`` refuses of these arguments."""
+    check_network(network)
     check_inputs(inputs)
     check_normalization(network, inputs)
     networks = check_count("networks", networks)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from deeplim.architecture import MLP, Network
+from deeplim.checks import brief
 from deeplim.differences import parts_norms
 from deeplim.errors import InputError
 from deeplim.finite.runners import (
@@ -118,6 +119,8 @@ def choose(device: str, network: Network, inputs: Inputs, networks: int) -> Lite
 
     auto is cuda when this network can be drawn on a GPU, one is here, and the run is large enough to pay for the start.
     """
+    if not isinstance(device, str) or device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"the device {brief(device)} was asked for; choose auto, cpu or cuda.")
     if device == "cpu":
         return "cpu"
     if device == "cuda":
@@ -125,8 +128,6 @@ def choose(device: str, network: Network, inputs: Inputs, networks: int) -> Lite
         if reason is not None:
             raise InputError(reason)
         return "cuda"
-    if device != "auto":
-        raise InputError(f"the device {device!r} was asked for; choose auto, cpu or cuda.")
     pays = networks * network.width * network.depth * inputs.count >= _PAYS_FROM
     able = pays and (why_not(network, inputs) or missing() or _not_compiled(network, inputs)) is None
     return "cuda" if able else "cpu"

@@ -8,6 +8,7 @@ import numpy as np
 
 from deeplim.activations import Elementwise, Shaped, Smooth, Transformed
 from deeplim.architecture import MLP, Network, ResNet
+from deeplim.checks import brief
 from deeplim.differences import parts_norms
 from deeplim.errors import InputError
 from deeplim.finite.start import divides_norms, scale_free, start
@@ -42,8 +43,8 @@ _COARSE = 1e-4
 
 def runner(network: Network, inputs: Inputs, layers: np.ndarray, precision: Precision) -> Runner:
     """Return what draws networks of a seed; InputError for a precision that there is not."""
-    if precision not in ("auto", "double"):
-        raise InputError(f"the precision {precision!r} was asked for; choose 'auto' or 'double'.")
+    if not isinstance(precision, str) or precision not in ("auto", "double"):
+        raise InputError(f"the precision {brief(precision)} was asked for; choose 'auto' or 'double'.")
     if row_by_row(network):
         from deeplim.finite.rowwise import memory_of_rows, run_rows
 

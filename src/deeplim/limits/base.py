@@ -8,8 +8,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from deeplim.architecture import MLP, Network
-from deeplim.checks import check_count, check_memory, check_seed, numerical
+from deeplim.architecture import MLP, Network, check_network
+from deeplim.checks import check_count, check_kind, check_memory, check_seed, numerical
 from deeplim.errors import InputError, LimitError
 from deeplim.inputs import Inputs, check_inputs
 from deeplim.paths import Clock, Paths, check_layers, every
@@ -75,7 +75,7 @@ class AbstractLimit(ABC):
     @final
     def why_not(cls, network: Network) -> str | None:
         """Return None when the limit describes the network, else one sentence that says why it does not."""
-        reason = cls._why_not(network)
+        reason = cls._why_not(check_network(network))
         if reason is None and not cls.any_variances and norm_shift(network, np.ones(1)) is None:
             return _of_critical_networks(network)
         return reason
@@ -157,3 +157,8 @@ class AbstractLimit(ABC):
             deterministic=self.deterministic,
             kind="limit",
         )
+
+
+def check_limit(limit: object) -> AbstractLimit:
+    """Return a limit; InputError for anything else."""
+    return check_kind("a limit", limit, AbstractLimit, "choose one of deeplim.limits.find(network)")

@@ -1,6 +1,7 @@
 """The list of every limit, and which of them describe a given network."""
 
-from deeplim.architecture import Network
+from deeplim.architecture import Network, check_network
+from deeplim.checks import brief, within_floats
 from deeplim.errors import LimitError
 from deeplim.limits.base import AbstractLimit
 from deeplim.limits.covariance_ode import CovarianceODE
@@ -25,6 +26,7 @@ ALL: tuple[type[AbstractLimit], ...] = (
 """Every limit, those that say most about a finite network first."""
 
 
+@within_floats
 def find(network: Network) -> list[AbstractLimit]:
     """Return the limits that describe the network, those that keep its fluctuations first.
 
@@ -35,15 +37,18 @@ def find(network: Network) -> list[AbstractLimit]:
     return [limit(network) for limit in ALL if limit.why_not(network) is None]
 
 
+@within_floats
 def explain(network: Network) -> dict[str, str]:
     """Return, for each limit that does not describe the network, one sentence that says why."""
     reasons = {limit.name: limit.why_not(network) for limit in ALL}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+@within_floats
 def named(name: str, network: Network) -> AbstractLimit:
     """Return the limit of that name for the network; LimitError if there is none or it does not apply."""
+    check_network(network)
     for limit in ALL:
-        if limit.name == name:
+        if isinstance(name, str) and limit.name == name:
             return limit(network)
-    raise LimitError(f"there is no limit called {name!r}; there are {', '.join(limit.name for limit in ALL)}.")
+    raise LimitError(f"there is no limit called {brief(name)}; there are {', '.join(limit.name for limit in ALL)}.")

@@ -12,10 +12,13 @@ from functools import cached_property, partial
 import numpy as np
 from jaxtyping import Float
 
+from deeplim.checks import brief, check_callable, check_kind, check_real, check_whole
 from deeplim.errors import InputError
 
 Map = Callable[[np.ndarray], np.ndarray]
 _DEGREE = 7
+MOST_POWER = 100
+"""The largest power of which there is a moment."""
 _NORMAL_REACH, _NORMAL_POINTS = 14.0, 561
 
 
@@ -38,16 +41,14 @@ class Variable:
     def at(self, value: float) -> float:
         """Return the point of a value; InputError for a value out of range."""
         low, high = self.range
-        if not low < value < high:
-            raise InputError(f"the {self.name} {value} was given; give a number between {low:g} and {high:g}.")
+        value = check_real(f"the {self.name}", value, above=low, below=high)
         return float(self.point(np.asarray(value, dtype=float)))
 
     def at_gap(self, gap: float) -> float:
         """Return the point of a gap 1 - rho in (0, 2); InputError outside it or where there is no such gap."""
         if self.point_of_gap is None:
             raise InputError(f"a gap was asked of the {self.name}; only a correlation has one, so ask for its values.")
-        if not 0 < gap < 2:
-            raise InputError(f"the gap {gap} was given; give a number between 0 and 2.")
+        check_real("the gap", gap, above=0, below=2)
         return float(self.point_of_gap(np.asarray(gap, dtype=float)))
 
 
@@ -60,7 +61,7 @@ def _sech_squared(u: np.ndarray) -> np.ndarray:
 
 
 def _point_of_gap(gap: np.ndarray) -> np.ndarray:
-    return np.log((2 - gap) / gap) / 2
+    return (np.log(2 - gap) - np.log(gap)) / 2
 
 
 LINE = Variable("value", np.positive, np.positive, np.ones_like, (-np.inf, np.inf))
@@ -148,12 +149,17 @@ class Density:
 
     def moment(self, power: int) -> float:
         """Return E value^power."""
+        power = check_whole("power", power, -MOST_POWER, MOST_POWER)
         return self.expect(lambda value: value**power)
 
     def expect(self, function: Map) -> float:
         """Return E function(value) for a smooth vectorised function; InputError where it is not finite."""
-        values = np.asarray(function(self.values), dtype=float)
-        if not np.isfinite(values).all():
+        check_callable("function", function, "give a function of an array")
+        try:
+            values = np.asarray(function(self.values), dtype=float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the function {brief(function)} takes no array of numbers ({error}); give one.") from None
+        if values.shape != self.x.shape or not np.isfinite(values).all():
             raise InputError(
                 f"the function is not finite between {self.support[0]:g} and {self.support[1]:g}; give one that is."
             )
@@ -188,10 +194,14 @@ class Density:
 
     def read_as(self, variable: Variable) -> "Density":
         """Return the same law read in another variable of the same point."""
+        check_kind("a variable", variable, Variable, "give one of deeplim.limits.density")
         return replace(self, variable=variable)
 
     def at_points(self, x: Float[np.ndarray, " any"]) -> Float[np.ndarray, " any"]:
         """Return dP/dx at any points: interpolated on the grid, zero beyond it, never negative."""
+        check_kind("the points", x, np.ndarray, "give an array of numbers")
+        if x.dtype.kind not in "iuf":
+            raise InputError(f"points of type {x.dtype} were given; give an array of numbers.")
         inside = (x >= self.x[0]) & (x <= self.x[-1])
         return np.where(inside, np.maximum(self._spline(np.clip(x, self.x[0], self.x[-1])), 0.0), 0.0)
 
@@ -219,6 +229,7 @@ class Density:
     def _point_at(self, q: float) -> float:
         from scipy.optimize import brentq
 
+        q = check_real("the quantile", q)
         if not self.lost_below < q < 1 - self.lost_above:
             raise InputError(
                 f"the quantile {q} was asked for; give a number between {self.lost_below:g} and "
@@ -247,8 +258,7 @@ def _spline(x: np.ndarray, density: np.ndarray) -> Map:
 
 def normal_density(mean: float, variance: float, *, variable: Variable = LINE) -> Density:
     """Return the law in which the point x is N(mean, variance); InputError unless these are finite, the second > 0."""
-    if not (np.isfinite(mean) and 0 < variance < np.inf):
-        raise InputError(f"mean {mean} and variance {variance} were given; give a number and a variance above 0.")
+    mean, variance = check_real("mean", mean), check_real("variance", variance, above=0)
     deviation = np.sqrt(variance)
     z = np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _NORMAL_POINTS)
     return Density(mean + deviation * z, np.exp(-z * z / 2) / (deviation * np.sqrt(2 * np.pi)), variable)

@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 
 from deeplim.activations import Shaped
-from deeplim.architecture import MLP, Network, ResNet
+from deeplim.architecture import MLP, Network, ResNet, check_network
+from deeplim.checks import within_floats
 from deeplim.errors import LimitError
 from deeplim.limits.derived import PROBE_GAPS, PROBE_ROOTS, DerivedLimit, DerivedODE, DerivedSDE
 from deeplim.limits.growing import (
@@ -39,6 +40,7 @@ _LINEAR = np.array([2.0, 0.0, 0.0, 1.0, 0.0, 2.0])
 _STILL = Table(np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1)), False)
 
 
+@within_floats
 def derive(network: Network) -> DerivedODE | DerivedSDE:
     """Return the network's limit, found numerically from n (E V' - V) for n = 4^4, ..., 4^11.
 
@@ -47,7 +49,7 @@ def derive(network: Network) -> DerivedODE | DerivedSDE:
     LimitError when the drift grows without bound, and says like which power of n; when no limit can be told from the
     sizes; for batchnorm; and for a ResNet with normalization and a branch of fixed size, whose noise is not known.
     """
-    reason = DerivedLimit.why_not(network)
+    reason = DerivedLimit.why_not(check_network(network))
     if reason is not None:
         raise LimitError(f"no limit of this network is derived: {reason}")
     if isinstance(network, ResNet) and network.normalization != "none" and grown(network) == "width":

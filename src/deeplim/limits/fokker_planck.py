@@ -119,6 +119,18 @@ def diffusion_density(
             f"time {time}, noise {noise} and start {point} were given; give time and noise above 0 and a finite start."
         )
     problem = _Problem(drift, noise / 2, float(time), start if isinstance(start, Density) else float(start))
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            return _found(problem, variable, tolerance)
+    except (FloatingPointError, OverflowError):
+        raise LimitError(
+            f"with noise {noise:g} the law spreads, or is driven, beyond what floats hold by time {time:g}; give a "
+            "time, a noise and parameters nearer 1."
+        ) from None
+
+
+def _found(problem: _Problem, variable: Variable, tolerance: float) -> Density:
+    """The law on the coarsest grid that knows it to the tolerance."""
     grid = _reach(problem, _POINTS if tolerance < _ROUGH else _ROUGH_POINTS)
     steps = _enough_steps(problem, grid)
     levels = [_solve(problem, grid.finer(fold), steps) for fold in (1, 2, 4)]
@@ -130,8 +142,8 @@ def diffusion_density(
         grid = grid.finer(2)
         if 8 * grid.cells > _MOST_POINTS:
             raise LimitError(
-                f"the density at time {time:g} is known to {found.error:.1g} on {_MOST_POINTS:,} points and not to "
-                f"{tolerance:g}; allow a larger tolerance, or take the limit without noise."
+                f"the density at time {problem.time:g} is known to {found.error:.1g} on {_MOST_POINTS:,} points and "
+                f"not to {tolerance:g}; allow a larger tolerance, or take the limit without noise."
             )
 
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from deeplim.architecture import MLP, Network, ResNet
+from deeplim.architecture import MLP, Network, ResNet, check_network
+from deeplim.checks import brief, check_kind, check_whole, within_floats
 from deeplim.differences import correlate, in_coordinates, measure, scaled
-from deeplim.errors import LimitError
+from deeplim.errors import InputError, LimitError
 from deeplim.gaussian import check_log_norm, kernel, nuhat, slope_kernel_strength
 from deeplim.walk import branch
 
@@ -35,7 +36,7 @@ def layer_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, row
     sum, rmsnorm and layernorm put the norms back to one. A ResNet with batchnorm before or after the sum has rows that
     are no Gaussians, and no such map.
     """
-    log_new, gap_new = kernel_map(network, log_norm, gap, pairs, rows=rows)
+    log_new, gap_new = kernel_map(network, log_norm, gap, pairs, rows=rows)  # which checks them
     if isinstance(network, MLP):
         return log_new, gap_new
     kept, added = _log_square(network.skip_scale) + log_norm, _log_square(network.branch_scale) + log_new
@@ -79,6 +80,7 @@ def kernel_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, ro
     linear one; before ReLU, measured, 0.109, 0.265 and 0.300 for m = 3, 10 and 30 (1/pi as m grows). Only m inputs of
     fewer dimensions through a linear network never get there. (Joudaki, Daneshmand & Bach 2023.)
     """
+    _check_state(network, log_norm, gap, pairs)
     kind, place = network.normalization, network.placement
     if kind == "batchnorm" and place in ("before-activation", "after-activation"):
         return _biased(network, *_average(network, log_norm, gap, pairs, rows), pairs)
@@ -96,6 +98,7 @@ def kernel_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, ro
 
 def activation_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple[Norms, Gaps]:
     """Return log norms and gaps of K(V), K^{ab} = c E phi(g^a) phi(g^b), whatever the network's normalization."""
+    _check_state(network, log_norm, gap, pairs)
     if not network.homogeneous:
         return _quadrature(network, log_norm, gap, pairs, centred=False)
     kappa = slope_kernel_strength(*network.slopes)
@@ -104,6 +107,7 @@ def activation_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -
 
 def centred_map(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> tuple[Norms, Gaps]:
     """Return log variances, and gaps of the correlations, of c Cov(phi(g^a), phi(g^b))."""
+    _check_state(network, log_norm, gap, pairs)
     if network.homogeneous:
         # E phi(g) = (s_+ - s_-) / sqrt(2 pi), and c (E phi(g))^2 = kappa
         kappa = slope_kernel_strength(*network.slopes)
@@ -115,6 +119,23 @@ def _quadrature(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, *, c
     check_log_norm(log_norm)
     log_square, found = kernel(network.function, np.exp(log_norm / 2), gap, pairs, centred=centred)
     return np.log(network.gain) + log_square, np.clip(found, SMALLEST_GAP, 2.0)
+
+
+def _check_state(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs) -> None:
+    """Raise InputError unless these are a network, and arrays of log norms, of gaps, and of the gaps' two inputs."""
+    check_network(network)
+    cure = "give a NumPy array of one axis, of {}"
+    arrays = [("log_norm", log_norm, "float64"), ("gap", gap, "float64")]
+    if not isinstance(pairs, tuple) or len(pairs) != 2:
+        raise InputError(f"pairs={brief(pairs)} was given; give two arrays of the indices of inputs.")
+    for what, array, kind in (*arrays, ("pairs", pairs[0], "int64"), ("pairs", pairs[1], "int64")):
+        check_kind(what, array, np.ndarray, cure.format(kind))
+        if array.dtype != kind or array.ndim != 1:
+            raise InputError(f"{what} is of type {array.dtype} and shape {array.shape}; {cure.format(kind)}.")
+    if not len(gap) == len(pairs[0]) == len(pairs[1]) or any(
+        len(one) and not 0 <= one.min() <= one.max() < len(log_norm) for one in pairs
+    ):
+        raise InputError(f"pairs={brief(pairs)} was given; give the two inputs of each gap, by their indices.")
 
 
 def _average(network: Network, log_norm: Norms, gap: Gaps, pairs: Pairs, number: int) -> tuple[Norms, Gaps]:
@@ -164,6 +185,8 @@ def mirrored_normals(inputs: int, rng: np.random.Generator) -> Float[np.ndarray,
     """
     from scipy.special import ndtri
 
+    inputs = check_whole("inputs", inputs, 1, 21_201)  # as many as there are directions of Sobol points
+    check_kind("rng", rng, np.random.Generator, "give numpy.random.default_rng(seed)")
     points = (_sobol(inputs) + rng.random(inputs)) % 1
     points = rng.permutation(rng.permutation(points), axis=1)
     half = ndtri(np.clip(points, 1e-16, 1 - 1e-16)).T
@@ -179,6 +202,7 @@ def _sobol(inputs: int) -> Float[np.ndarray, "point input"]:
 
 def has_gaussian_rows(network: Network) -> bool:
     """Whether the rows of every layer are Gaussian, so that its covariance says all: not with batchnorm about a sum."""
+    check_network(network)
     summed = isinstance(network, ResNet) and network.placement in ("before-sum", "after-sum")
     return not (summed and network.normalization == "batchnorm")
 
@@ -198,6 +222,7 @@ class FixedPoint(NamedTuple):
     stable: bool
 
 
+@within_floats
 def fixed_points(network: Network) -> list[FixedPoint]:
     """Return the fixed points of rho -> rho' between two inputs at unit norm, from rho = 1 down.
 
@@ -225,13 +250,13 @@ def fixed_points(network: Network) -> list[FixedPoint]:
 
 def norm_free(network: Network) -> bool:
     """Whether the correlation map is the same whatever the norms: slopes without biases, or an MLP that divides."""
-    if network.normalization == "none":
+    if check_network(network).normalization == "none":
         return network.homogeneous and network.bias_variance == 0
     return isinstance(network, MLP) and (network.homogeneous or network.placement == "before-activation")
 
 
 def _check_correlation_map(network: Network) -> None:
-    if network.normalization == "batchnorm":
+    if check_network(network).normalization == "batchnorm":
         raise LimitError(
             "batchnorm maps the correlations of all inputs at once; follow them with the infinite-width limit."
         )

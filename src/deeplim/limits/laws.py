@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from deeplim.checks import check_callable, check_real
 from deeplim.errors import InputError
 from deeplim.gaussian import nuhat
 from deeplim.limits.antipodal import antipodal_start
@@ -23,21 +24,25 @@ GapDrift = Callable[[np.ndarray], np.ndarray]
 
 def shaped_relu_drift(gamma: float) -> GapDrift:
     """Return gamma nuhat(rho), gamma = (c_+ - c_-)^2 / (2 pi): shaped ReLU (Li, Nica & Roy 2022, theorem 3.2)."""
+    gamma = check_real("gamma", gamma)
     return lambda gap: gamma * nuhat(gap)
 
 
 def centred_relu_drift(gamma: float) -> GapDrift:
     """Return gamma (nuhat(rho) - 1 + rho): shaped ReLU with LayerNorm after the activation."""
+    gamma = check_real("gamma", gamma)
     return lambda gap: gamma * (nuhat(gap) - gap)
 
 
 def shaped_smooth_drift(p: float) -> GapDrift:
     """Return p (1 - rho)(1 - 2 rho), p = phi''(0)^2 / (4 a^2): smooth shaping with RMSNorm."""
+    p = check_real("p", p)
     return lambda gap: p * gap * (2 * gap - 1)
 
 
 def centred_smooth_drift(p: float) -> GapDrift:
     """Return -2 p rho (1 - rho), p = phi''(0)^2 / (4 a^2): smooth shaping with LayerNorm after the activation."""
+    p = check_real("p", p)
     return lambda gap: -2 * p * (1 - gap) * gap
 
 
@@ -52,11 +57,14 @@ def pair_density(
     time and noise are above 0; LimitError where the drift outweighs the noise so far that no grid gets there, or is
     zero at rho = -1 and the start is there.
     """
+    check_callable("drift", drift, "give a function of an array of gaps")
+    check_positive(time=time, noise=noise, tolerance=tolerance)
     speed = partial(_point_drift, drift, noise)
+    if not isinstance(gap, Density):
+        gap = check_real("gap", gap, above=0, most=2)
     if isinstance(gap, Density):
         start: float | Density = gap
     elif gap == 2:
-        check_positive(time=time, noise=noise)
         early, start = antipodal_start(drift, noise=noise, time=time)
         time -= early
     else:
@@ -88,11 +96,11 @@ def shaped_smooth_norm_density(
     probability that V has exploded by then. Source: Li, Nica & Roy 2022. InputError unless norm and time are above 0;
     LimitError where no grid gets to the ``tolerance`` of the L1 error.
     """
-    if not np.isfinite(beta):
-        raise InputError(f"beta {beta} was given; give a finite number.")
+    check_real("beta", beta)
     if not isinstance(norm, Density):
         check_positive(norm=norm)
         norm = float(np.log(norm))
+    check_positive(time=time, tolerance=tolerance)
     return diffusion_density(
         lambda x: beta * np.expm1(x) - 1, noise=2.0, time=time, start=norm, variable=LOG_NORM, tolerance=tolerance
     )
@@ -107,8 +115,7 @@ def explosion_probability(beta: float, norm: float = 1.0) -> float:
     from scipy.special import gammainc
 
     check_positive(norm=norm)
-    if not np.isfinite(beta):
-        raise InputError(f"beta {beta} was given; give a finite number.")
+    check_real("beta", beta)
     return float(gammainc(beta + 1, beta * norm)) if beta > 0 else 0.0
 
 
@@ -119,8 +126,7 @@ def stationary_norm_density(beta: float) -> Density:
     """
     from scipy.special import gammaln
 
-    if not -np.inf < beta < -1:
-        raise InputError(f"beta {beta} was given; V has a stationary law for a finite beta below -1 only.")
+    check_real("beta, for which V has a stationary law,", beta, below=-1)
     shape, rate = -beta - 1, -beta
     # P(V < v) <= (rate v)^shape / Gamma(shape + 1), and beyond the upper end the density is below e^-60.
     low = (np.log(1e-22) + gammaln(shape + 1)) / shape - np.log(rate)
@@ -135,5 +141,4 @@ def stationary_norm_density(beta: float) -> Density:
 def check_positive(**numbers: float) -> None:
     """Raise InputError unless all the numbers are above 0 and finite."""
     for name, number in numbers.items():
-        if not 0 < number < np.inf:
-            raise InputError(f"{name} {number} was given; give a finite number above 0.")
+        check_real(name, number, above=0)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from deeplim.architecture import Network
+from deeplim.architecture import Network, check_network
+from deeplim.checks import within_floats
 from deeplim.gaussian import mean_square
 from deeplim.limits.base import norm_shift
 from deeplim.limits.catalogue import find
@@ -17,6 +18,7 @@ _WIDE = 128
 """Width from which the measured limits were within 0.1 standard deviations, at depths that suit them."""
 
 
+@within_floats
 def recommend(network: Network) -> tuple[str, str]:
     """Return the name of the rung to trust, a limit that applies or "exact", and one sentence that says why.
 
@@ -24,6 +26,7 @@ def recommend(network: Network) -> tuple[str, str]:
     tenth of a standard deviation of exact networks at every width and depth tried. Elsewhere exact networks while a
     thousand are affordable, then the first limit that applies and keeps fluctuations.
     """
+    check_network(network)
     if MomentChain.why_not(network) is None and _growth(network) > _STABLE:
         return "exact", (
             "its norms are unstable, a small excess growing by e or more over this depth, and the moment chain was "

@@ -1,13 +1,13 @@
 """The law that a limit gives one pair or one input at one layer, as a density and without sampling."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from deeplim.checks import numerical
+from deeplim.checks import check_word, numerical, within_floats
 from deeplim.errors import InputError, LimitError
-from deeplim.inputs import Inputs, check_inputs, check_pair
-from deeplim.limits.base import AbstractLimit, norm_shift
+from deeplim.inputs import Inputs, check_first, check_inputs, check_pair
+from deeplim.limits.base import AbstractLimit, check_limit, norm_shift
 from deeplim.limits.density import LOG_NORM, Density, normal_density
 from deeplim.limits.families import CENTRED_NUHAT, CENTRED_SQUARE, NUHAT, QUADRATIC, SMOOTH
 from deeplim.limits.laws import (
@@ -29,6 +29,7 @@ _FURTHEST = 100.0
 Observed = Literal["correlation", "log_norm"]
 
 
+@within_floats
 def law(
     limit: AbstractLimit,
     inputs: Inputs,
@@ -48,22 +49,19 @@ def law(
     >>> round(law(limit, dl.gram(correlation=0.3)).mean, 4)
     0.3416
     """
+    check_limit(limit)
     check_inputs(inputs)
     [at] = check_layers(None if layer is None else [layer], limit.network.depth)[-1:]
     if at == 0:
         raise InputError("layer 0 is the inputs, which have no law; give a layer from 1 to the depth.")
-    if observable not in ("correlation", "log_norm"):
-        raise InputError(f"the observable {observable!r} was asked for; give 'correlation' or 'log_norm'.")
+    check_word("observable", observable, get_args(Observed))
     if not isinstance(limit, AbstractSDE | UnshapedSDE):
         raise LimitError(f"the law of the limit {limit.name!r} is not known in closed form; sample it.")
     time = at / limit.layers_per_unit
     with numerical(f"the law of the limit {limit.name!r} of {limit.network}"):
         if observable == "log_norm":
-            if not 0 <= pair[0] < inputs.count:
-                raise InputError(f"there is no input {pair[0]}; use 0 to {inputs.count - 1}.")
-            return _norm_law(limit, float(inputs.log_norm[pair[0]]), at, time)
-        check_pair(pair, inputs.count)
-        return _pair_law(limit, float(inputs.gap[pair]), time)
+            return _norm_law(limit, float(inputs.log_norm[check_first(pair, inputs.count)]), at, time)
+        return _pair_law(limit, float(inputs.gap[check_pair(pair, inputs.count)]), time)
 
 
 def _pair_law(limit: AbstractSDE | UnshapedSDE, gap: float, time: float) -> Density:

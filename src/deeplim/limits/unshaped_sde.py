@@ -7,6 +7,8 @@ from jaxtyping import Float
 
 from deeplim.activations import ShapedReLU
 from deeplim.architecture import MLP, Network
+from deeplim.checks import brief, check_count, check_numbers, check_real, check_seed
+from deeplim.errors import InputError
 from deeplim.gaussian import nuhat, slope_kernel_strength
 from deeplim.inputs import Inputs
 from deeplim.limits.base import AbstractLimit
@@ -21,6 +23,8 @@ _NEARLY_LINEAR = 0.1
 """kappa below which slopes are called nearly equal: (1, 0.4) and nearer ones; ReLU has 1/pi."""
 _LEAST_DRIFT = 2.0
 """kappa x width from which the collapse is over within a small fraction of the depth scale, the width."""
+_LONGEST_TIME = 1e4
+"""In layer/width: networks ten thousand times deeper than wide, whose paths take a million steps."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,23 @@ class UnshapedSDE(AbstractLimit):
 
     def mean_ratio(self, time: float, start: float = 0.0) -> float:
         """Return E R_t in closed form, R = 1 / (width sqrt(1 - rho)), from R_0 = start; time in layer/width."""
+        time, start = check_real("time", time, least=0), check_real("start", start, least=0)
         kappa, a = self.parameters["kappa"], self.parameters["A"]
-        return float(start * np.exp(a * time) + kappa * _ROOT * np.expm1(a * time) / a)
+        with np.errstate(over="ignore"):
+            found = float(start * np.exp(a * time) + kappa * _ROOT * np.expm1(a * time) / a)
+        if not np.isfinite(found):
+            raise InputError(f"the mean at time={time:g} from start={start:g} is beyond 1e308; give smaller ones.")
+        return found
 
     def sample_ratio(
         self, time: Float[np.ndarray, " layer"], *, samples: int, seed: int = 0, start: float = 0.0
     ) -> Float[np.ndarray, "sample layer"]:
         """Return paths of R_t = t / sqrt(q_t) at increasing times in layer/width; start = 0 is the singular start."""
-        return np.exp(self._sample_logs(np.asarray(time, dtype=float), samples, seed, start)[0])
+        times = check_numbers("time", time, f"give increasing times from 0 to {_LONGEST_TIME:g}")
+        if not len(times) or (np.diff(times, prepend=0.0) < 0).any() or times[-1] > _LONGEST_TIME:
+            raise InputError(f"time={brief(time)} was given; give increasing times from 0 to {_LONGEST_TIME:g}.")
+        samples, seed, start = check_count("samples", samples), check_seed(seed), check_real("start", start, least=0)
+        return np.exp(self._sample_logs(times, samples, seed, start)[0])
 
     def _sample(self, inputs: Inputs, time: Float[np.ndarray, " layer"], samples: int, seed: int) -> Paths:
         begin = inputs.gap[0, 1:]
@@ -123,6 +136,7 @@ class UnshapedSDE(AbstractLimit):
 
     def start_ratio(self, gap: float) -> float:
         """Return R_0 for inputs of this gap 1 - rho_0, infinite where one layer makes them parallel; see above."""
+        gap = check_real("gap", gap, above=0, most=2)
         s_plus, s_minus = self.network.slopes
         kappa = self.parameters["kappa"]
         if gap <= 1:

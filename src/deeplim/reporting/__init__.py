@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deeplim.checks import brief, check_kind, check_list
 from deeplim.drawing import FORMATS, Chart, check_figure
 from deeplim.drawing import save as save_figure
 from deeplim.errors import InputError
 from deeplim.figures import figures
 from deeplim.files import make_folder, write_whole
-from deeplim.ladder import Ladder
+from deeplim.ladder import Ladder, check_ladder
 from deeplim.reporting.findings import Finding, findings
 from deeplim.reporting.render import page
 
@@ -40,10 +41,11 @@ class Report:
 
         InputError for another format, a file that cannot be written or a folder that cannot be made, before any is.
         """
-        kinds = [f".{kind.lower().lstrip('.')}" for kind in formats]
+        words = check_list("formats", formats, f"give a list of {', '.join(FORMATS)}")
+        kinds = [f".{check_kind('a format', kind, str, 'give text').lower().lstrip('.')}" for kind in words]
         unknown = [kind for kind in kinds if kind not in FORMATS]
         if unknown:
-            raise InputError(f"figures cannot be written as {unknown[0]}; use one of {', '.join(FORMATS)}.")
+            raise InputError(f"figures cannot be written as {brief(unknown[0])}; use one of {', '.join(FORMATS)}.")
         made = make_folder(folder)
         files = [(chart, made / f"{name}{kind}") for name, chart in self.charts.items() for kind in kinds]
         for _, file in files:
@@ -58,9 +60,12 @@ def report(ladders: Ladder | Sequence[Ladder], *, command: str | None = None, ti
 
     ``command`` is the exact command that made it, to stand at its foot. InputError when there is no ladder.
     """
-    chosen = [ladders] if isinstance(ladders, Ladder) else list(ladders)
+    cure = "give a ladder, as deeplim.climb returns it, or a list of ladders"
+    chosen = [ladders] if isinstance(ladders, Ladder) else [*map(check_ladder, check_list("ladders", ladders, cure))]
     if not chosen:
         raise InputError("a report needs at least one network; none was given.")
+    check_kind("the command", command, (str, type(None)), "give text, or None")
+    check_kind("the title", title, (str, type(None)), "give text, or None")
     if title is None:
         title = str(chosen[0].network) if len(chosen) == 1 else f"{len(chosen)} networks side by side"
     found = [findings(ladder) for ladder in chosen]

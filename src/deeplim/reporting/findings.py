@@ -10,7 +10,7 @@ from deeplim.architecture import MLP
 from deeplim.comparison import Comparison
 from deeplim.drawing import plus_minus
 from deeplim.figures import rung
-from deeplim.ladder import Ladder
+from deeplim.ladder import Ladder, check_ladder
 from deeplim.observables import correlation_gap, log_norm
 from deeplim.paths import Paths
 from deeplim.statistics import Sample
@@ -55,6 +55,7 @@ class Finding:
 
 def findings(ladder: Ladder) -> list[Finding]:
     """Return what stands out, of the exact networks or, where there are none, of the best limit."""
+    check_ladder(ladder)
     name = next((name for name in ("exact", *ladder.limits) if name in ladder.rungs), None)
     if name is None:
         return [Finding("limit", "warning", "Nothing was drawn and no limit applies: there is nothing to find.", {})]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplim import __version__
+from deeplim.checks import check_kind, check_list
 from deeplim.claims import Control, Figure, Number, Result, Series
 from deeplim.claims.number import HOLDS, SIGMAS, WITHIN
 from deeplim.drawing import EXACT, LIMIT, Chart, finished, plus_minus, svg
@@ -48,6 +49,10 @@ class Gallery:
 
 def gallery(results: Sequence[Result], *, command: str | None = None) -> Gallery:
     """Return the gallery of checked claims; ``command`` is what made it, to stand at its foot."""
+    results = check_list("results", results, "give what claims return when they are run")
+    for result in results:
+        check_kind("a result", result, Result, "give what a claim returns when it is run")
+    check_kind("the command", command, (str, type(None)), "give text, or None")
     if not results:
         raise InputError("a gallery needs at least one checked claim; none was given.")
     charts = {result.claim.name: draw(result) for result in results}
@@ -64,7 +69,7 @@ def draw(result: Result) -> Chart:
     """Return a claim's figure: measurements as points with one standard error, predictions as lines over them."""
     import altair as alt
 
-    figure = _labelled(result)
+    figure = _labelled(check_kind("a result", result, Result, "give what a claim returns when it is run"))
     colour, dash = _legend(figure.series)
     x = _axis(alt.X, figure.x, figure.log_x, [value for series in figure.series for value in series.x], of="x:Q")
     y, low = (_axis(alt.Y, figure.y, False, _heights(figure), of=name) for name in ("y:Q", "low:Q"))
