@@ -13,7 +13,10 @@ RESULTS_PAGE := $(if $(QUICK),$(BENCH_VENV)/quick,docs)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: demo reproduce test lint unit slow wheel bench bench-tangents docs figures clean
+# Cases of `make fuzz`, of calls, command lines and files together: make fuzz CASES=100000
+CASES ?= 3000
+
+.PHONY: demo reproduce test lint unit slow wheel fuzz bench bench-tangents docs figures clean
 
 demo: $(VENV)/installed
 	$(BIN)/deeplim demo --output deeplim-demo/report.html
@@ -40,6 +43,9 @@ slow: $(VENV)/installed-test
 # Builds the wheel and installs it, with what it needs, from the package index: the one test that takes the network.
 wheel: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m network
+
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m deeplim.testing --cases $(CASES)
 
 # Every script prints JSON, kept only when it succeeds; one that fails loses nobody else's, and fails make in the end.
 bench: $(BENCH_VENV)/installed

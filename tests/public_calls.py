@@ -73,6 +73,7 @@ def write_files() -> None:
     """Write what the calls read into the current folder."""
     np.save("x.npy", X)
     PATHS.save("paths.npz")
+    SUMMARY.save("summary.npz")
     Path("network.json").write_text(NETWORK.to_json())
 
 
@@ -139,6 +140,8 @@ CALLS: dict[str, Call] = {
     "Summary.standard_error": (SUMMARY.standard_error, {"name": "log_norm"}),
     "Summary.std_error": (SUMMARY.std_error, {"name": "log_norm"}),
     "Summary.quantile": (SUMMARY.quantile, {"name": "log_norm", "q": 0.5}),
+    "Summary.save": (SUMMARY.save, {"path": "saved.npz"}),
+    "Summary.load": (dl.Summary.load, {"path": "summary.npz"}),
     "Summary.to_dict": (SUMMARY.to_dict, {}),
     "summary.describe": (summary.describe, {"paths": PATHS}),
     "report": (dl.report, {"ladders": ONE, "command": "c", "title": "t"}),
