@@ -66,7 +66,7 @@ def _command_line(draw: DrawFn) -> list[str]:
     for option in draw(st.lists(st.sampled_from(sorted(options)), max_size=5)):
         fitting = options[option]
         words.append(option)
-        if fitting or draw(seldom):
+        if draw(seldom) or fitting:
             words.append(draw(st.sampled_from(_BAD if not fitting or draw(seldom) else fitting)))
     if draw(st.booleans()):
         words.append("--json")
