@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from deeplim.activations import LARGEST_SIZE, Activation, ReLU, Smooth, gain, slopes_of
-from deeplim.checks import brief, check_flag, kind_of
+from deeplim.checks import check_flag, kind_of
 from deeplim.errors import InputError, SpecError
 from deeplim.loading import Function
-from deeplim.specs import TEXTS, Spec, number, one_sentence, reading
+from deeplim.specs import Spec, number, one_sentence, reading
 
 Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE, description="a whole number from 1 to 10,000,000")]
 Normalization = Literal["none", "rmsnorm", "layernorm", "batchnorm"]
@@ -245,8 +245,6 @@ def read_network(text: str, *, trust: bool = False) -> Network:
     """
     try:
         with reading(trust=check_flag("trust", trust)):
-            if not isinstance(text, TEXTS):
-                raise SpecError(f"{brief(text)} was given; give {_WRITTEN} as text.")
             return _NETWORK.validate_json(text)
     except ValidationError as error:
         raise SpecError(one_sentence(error, whole=_WRITTEN)) from None

@@ -14,8 +14,6 @@ from deeplim.checks import kind_of as kind_of
 from deeplim.errors import SpecError
 
 _WRITTEN = "what to_json writes"
-TEXTS = (str, bytes, bytearray)
-"""What JSON may be."""
 
 _TRUSTED: ContextVar[bool] = ContextVar("trusted", default=True)
 
@@ -126,7 +124,6 @@ class Spec(BaseModel):
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """Return the specification that ``to_json`` wrote, as pydantic reads it; functions as in ``from_json``."""
-        check_kind("JSON", json_data, TEXTS, f"give {_WRITTEN}", error=SpecError)
         try:
             with reading(trust=False):
                 return super().model_validate_json(json_data, **options)
@@ -140,7 +137,6 @@ class Spec(BaseModel):
         A text may name functions of deeplim, NumPy's and SciPy's universal functions, and those that the program has
         used itself. ``trust=True`` lets it name any other, whose module is then imported, and the function called.
         """
-        check_kind("JSON", text, TEXTS, f"give {_WRITTEN}", error=SpecError)
         try:
             with reading(trust=check_flag("trust", trust)):
                 return super().model_validate_json(text)
