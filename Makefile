@@ -34,7 +34,7 @@ lint: $(VENV)/installed-test
 
 # Two or more processes, each with files of its own. Those that are slow run by `make slow`.
 unit: $(VENV)/installed-test
-	@echo "The tests take some twelve minutes on two idle cores, most of it to compile kernels where none are kept."
+	@echo "The tests take some twenty minutes on two idle cores, a third of it to compile kernels where none are kept."
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not network" --durations 10
 
 slow: $(VENV)/installed-test

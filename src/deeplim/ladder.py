@@ -143,6 +143,13 @@ def _tell(progress: Callable[[str], object] | None, words: str) -> None:
         progress(words)
 
 
+def _check_kinds(network: object, inputs: object, progress: object, drawn: object) -> None:
+    check_network(network)
+    check_inputs(inputs)
+    check_progress(progress)
+    check_function("drawn", drawn, "give a function of a number of networks, or None")
+
+
 def climb(
     network: Network,
     inputs: Inputs,
@@ -162,11 +169,8 @@ def climb(
     LimitError when that leaves no rung. ``progress`` is called with a few words before each step, ``drawn`` with the
     exact networks finished at a time. Limits use seed + 1 and share no random numbers with the networks.
     """
-    check_network(network)
-    check_inputs(inputs)
+    _check_kinds(network, inputs, progress, drawn)
     samples, seed, networks = check_count("samples", samples), check_seed(seed), check_whole("networks", networks)
-    check_progress(progress)
-    check_function("drawn", drawn, "give a function of a number of networks, or None")
     chosen = check_layers(layers, network.depth)
     pair = check_pair(pair, inputs.count) if inputs.count > 1 else (0, 1)
     found = {limit.name: limit for limit in limits.find(network)}
