@@ -107,6 +107,8 @@ INNER = {
     "inputs.check_inputs",
     "inputs.check_pair",
     "inputs.check_reference",
+    "limits.kernels.roots_for_rows",
+    "limits.kernels.sum_of",
     "paths.check_layers",
     "paths.check_paths",
     "paths.default_layers",
