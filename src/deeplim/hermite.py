@@ -122,7 +122,7 @@ def _expand(
 def _is_met(function: Function, deviations: np.ndarray, found: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Whether series are their functions off the grid, on which what turns faster looks as if it turned slowly."""
     values = np.asarray(function(deviations[:, None] * _BETWEEN), dtype=float) / scale[:, None]
-    series = np.einsum("ij,kj->ik", found, _hermite(_BETWEEN, found.shape[1], np.ones_like(_BETWEEN)))
+    series = np.einsum("ij,kj->ik", found, _basis_between(found.shape[1]))
     return np.asarray(np.abs(values - series).max(axis=1) <= _MISSED * np.sqrt((found**2).sum(axis=1)))
 
 
@@ -140,6 +140,12 @@ def _basis(order: int, step: float) -> tuple[np.ndarray, np.ndarray]:
     grid = np.arange(-round(_REACH / step), round(_REACH / step) + 1) * step
     root = np.exp(-grid * grid / 4) / (2 * np.pi) ** 0.25
     return grid, _hermite(grid, order, root) * root[:, None] * step
+
+
+@lru_cache(maxsize=4)
+def _basis_between(order: int) -> np.ndarray:
+    """he_k at the points off every grid, by point and order."""
+    return _hermite(_BETWEEN, order, np.ones_like(_BETWEEN))
 
 
 def _hermite(points: np.ndarray, order: int, first: np.ndarray) -> np.ndarray:
