@@ -18,7 +18,7 @@ from deeplim.limits.log_cumulants import log_cumulants, scatter_map
 from deeplim.limits.moment_chain import MomentChain, slope_table
 from deeplim.limits.moment_grid import FunctionGrid
 from deeplim.limits.moment_pairs import PairStates
-from deeplim.limits.moment_steps import bend_rows, slope_paths
+from deeplim.limits.moment_steps import _bend, slope_paths
 from deeplim.limits.unshaped_sde import UnshapedSDE
 from deeplim.parallel import stop_flag
 from deeplim.simd.lanes import COUNT, store
@@ -73,6 +73,13 @@ def test_cumulants_of_logs_are_exact_to_order_one_over_width_squared():
     assert np.allclose(errors[1], errors[2], rtol=0.1, atol=0.5)
 
 
+@njit
+def _bend_rows(coefficients, normals, found):
+    for row in range(found.shape[0]):
+        g, lean, h = _bend(coefficients[row], normals[row, 0], normals[row, 1], normals[row, 2])
+        found[row, 0], found[row, 1], found[row, 2] = g, lean, h
+
+
 @pytest.mark.parametrize("width", [16, 100, 10_000])
 def test_the_map_has_the_cumulants_it_is_made_of(width: int):
     moments = slope_moments((1.0, 0.0), np.array([1e-9, 0.3, 1.2]))
@@ -81,7 +88,7 @@ def test_the_map_has_the_cumulants_it_is_made_of(width: int):
     normals = np.random.default_rng(7).standard_normal((100_000, 3))
     for row in range(3):
         found = np.empty((len(normals), 3))
-        bend_rows(np.tile(map_[row], (len(normals), 1)), normals, found)
+        _bend_rows(np.tile(map_[row], (len(normals), 1)), normals, found)
         centred = found - mean[row]
         for k in range(3):
             assert z_of_mean(found[:, k], mean[row, k]) < SIGMAS
@@ -120,7 +127,7 @@ def test_tables_are_interpolated_to_nine_digits(slopes: tuple[float, float], wid
         _normals_of(stream_states(4, row, COUNT).ravel(), drawn)
         normals[row] = drawn[: 3 * COUNT : COUNT]
     scatter = np.empty((300, 3))
-    bend_rows(exact, normals, scatter)
+    _bend_rows(exact, normals, scatter)
     size = np.sqrt(2 * gap)
     u = size * moments.along + size * moments.across * scatter[:, 1]
     v = size * moments.across * np.exp(scatter[:, 2] / 2)

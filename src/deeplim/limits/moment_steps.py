@@ -268,14 +268,6 @@ def distant_step(blocks, index, bounds, free, bent, log_norm, log_ratio, cosine,
 
 
 @kernel(nogil=True, error_model="numpy")
-def bend_rows(coefficients, normals, found):
-    """Fill found (row, 3) with (g, Y, h) from coefficients (row, 19) and normals (row, 3)."""
-    for row in range(found.shape[0]):
-        g, lean, h = _bend(coefficients[row], normals[row, 0], normals[row, 1], normals[row, 2])
-        found[row, 0], found[row, 1], found[row, 2] = g, lean, h
-
-
-@kernel(nogil=True, error_model="numpy")
 def place_rows(coefficients, base, along, across, normals, found):
     """Fill found (row, 3) with the gain of log V^{00} and the place of the second output, less (base, 0).
 
