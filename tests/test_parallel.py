@@ -1,5 +1,6 @@
 """Threads: results in order, bounded memory however many items, nothing left running after an error."""
 
+import _thread
 import os
 import re
 import signal
@@ -73,6 +74,23 @@ def test_an_interrupt_is_heard_while_tasks_run_and_their_flag_is_raised(threads)
         list(in_threads(task, range(5), threads))
     assert ended.wait(60)
     assert stop_flag()[0] == 0
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_so_is_one_that_does_not_wake_the_main_thread(threads):
+    """As one that comes when it is about to wait: the signal has been noted, and no system call is cut short by it."""
+
+    def task(_):
+        flag = stop_flag()
+        while not flag[0]:
+            time.sleep(0.001)
+
+    timer = threading.Timer(0.5, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(in_threads(task, range(5), threads))
+    timer.join()
 
 
 def test_results_nobody_asks_for_any_more_are_not_computed():

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TypeVar
@@ -24,6 +25,8 @@ Result = TypeVar("Result")
 MOST_THREADS = 1024
 _AHEAD = 4
 """Results a thread may be ahead of the one awaited; what waits in memory does not grow with the number of items."""
+_HEARD = 0.2
+"""Seconds after which an interrupt is heard that came when the main thread was about to wait, and did not wake it."""
 _OF_THREAD = threading.local()
 
 
@@ -45,15 +48,22 @@ def in_threads(task: Callable[[Item], Result], items: Iterable[Item], threads: i
         for item in items:
             waiting.append(crew.submit(task, item))
             if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
+                yield _awaited(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _awaited(waiting.popleft())
     except Exception:  # a task's own: the others are not left running, as they are where one does not wait for them
         crew.dismiss()
         crew.join()
         raise
     finally:
         crew.dismiss()
+
+
+def _awaited(future: "Future[Result]") -> Result:
+    while not future.done():
+        with suppress(TimeoutError):
+            future.exception(timeout=_HEARD)
+    return future.result()
 
 
 class _Crew:
@@ -82,7 +92,8 @@ class _Crew:
     def join(self) -> None:
         """Wait for the threads to end."""
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_HEARD)
 
     def _work(self) -> None:
         _OF_THREAD.stop = self._stop
