@@ -176,6 +176,7 @@ def test_also_when_it_raises(disturbance: str, raised: type[BaseException]):
 @pytest.mark.parametrize("disturbance", [one for one in DISTURBANCES if not one.endswith("NumPy")])
 def test_also_when_its_tensors_are_too_large_to_be_copied_beforehand(disturbance: str, monkeypatch):
     monkeypatch.setattr(torch_states, "SMALL", 0)
+    monkeypatch.setattr(torch_states, "ROOM", 0)
     model = _made(DISTURBANCES[disturbance])
     for verb in ("record", "record_gradients", "diagnose"):
         _leaves_alone(model, lambda verb=verb: VERBS[verb](model))

@@ -1,9 +1,10 @@
 """PyTorch modules put back to what they were, whatever their forward passes do to them.
 
 Attributes are put back as they were bound, and containers among them with their contents; parameters, buffers and other
-tensors with their numbers, their memory, their gradients and hooks. All are copied beforehand but large parameters and
-gradients: of these a copy is made before the first operation that writes into their memory, so that a model is not held
-twice. (Buffers may be written by operations that do not say so, as the statistics of a batch normalization are.)
+tensors with their numbers, their memory, their gradients and hooks. All are copied beforehand but the large parameters
+and gradients of a large model: of these a copy is made before the first operation that writes into their memory, so
+that such a model is not held twice. (Buffers may be written by operations that do not say so, as the statistics of a
+batch normalization are.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,9 @@ from deeplim.probe.contents import Restore, contents_of, put_back_dict
 from deeplim.probe.factories import reason
 
 SMALL = 1 << 16
-"""Bytes up to which a parameter is copied before it is in danger."""
+"""Bytes up to which any parameter is copied before it is in danger."""
+ROOM = 1 << 24
+"""Bytes of larger ones that are copied too: watching operations doubles the time of a model that is this small."""
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers by their size in bytes."""
 
@@ -67,6 +70,7 @@ class _State:
         self.watched: dict[int, list[_Tensor]] = {}
         self._seen: dict[int, Any] = {}
         self._gradients: set[int] = set()
+        self._room = ROOM
         for module in modules:
             attributes = dict(vars(module))
             self.parts.append(partial(_put_back_module, module, type(module), attributes))
@@ -83,12 +87,20 @@ class _State:
         state = _Tensor(tensor)
         self.parts.append(state.put_back)
         weight = isinstance(tensor, nn.Parameter) or id(tensor) in self._gradients
-        if not weight or (self._weights and state.held is not None and tensor.nbytes <= SMALL):
+        if not weight:
             state.copy()
         elif self._weights and state.held is not None:
-            self.watched.setdefault(_memory(tensor), []).append(state)
+            self._hold_weight(state)
         self._gradients.add(id(state.gradient))
         return [*vars(tensor).values(), state.gradient]
+
+    def _hold_weight(self, state: "_Tensor") -> None:
+        size = state.tensor.nbytes
+        if size <= max(SMALL, self._room):
+            self._room -= size if size > SMALL else 0
+            state.copy()
+        else:
+            self.watched.setdefault(_memory(state.tensor), []).append(state)
 
 
 class _Tensor:
