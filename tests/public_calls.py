@@ -1,11 +1,13 @@
 """One valid call of every public function of the core, for tests that change one argument at a time.
 
 The names are those under which users reach the functions, without ``deeplim.`` before them. Files that a call reads
-are written into the current folder by ``write_files``.
+are written into the current folder by ``write_files``. What takes work to make, as paths, is made when a call is first
+tried, and not when tests are collected.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -35,7 +37,30 @@ from deeplim.modules import Modules
 from deeplim.reporting import gallery
 from deeplim.statistics import Estimate
 
-Call = tuple[Callable[..., object], dict[str, Any]]
+
+class Later:
+    """What is made when it is first asked for; so are its attributes and entries."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = cache(make)
+
+    def __getattr__(self, name: str) -> "Later":
+        return Later(lambda: getattr(self.make(), name))
+
+    def __getitem__(self, index: int) -> "Later":
+        return Later(lambda: self.make()[index])
+
+
+def made(value: Any) -> Any:
+    """Return a value with all in it made."""
+    if isinstance(value, Later):
+        return value.make()
+    if type(value) in (tuple, list):
+        return type(value)(map(made, value))
+    return {name: made(one) for name, one in value.items()} if type(value) is dict else value
+
+
+Call = tuple[Callable[..., object] | Later, dict[str, Any] | Later]
 
 NETWORK = dl.MLP(width=16, depth=2)
 SHAPED = dl.MLP(width=16, depth=2, activation=dl.ShapedReLU())
@@ -47,24 +72,25 @@ DEPTH_SHAPED = dl.MLP(
 PAIR = dl.gram(correlation=0.3)
 X = np.random.default_rng(0).standard_normal((3, 5))
 INPUTS = dl.gram(X)
-PATHS = dl.simulate(NETWORK, INPUTS, networks=12, layers=[0, 1, 2])
-NAMED = replace(PATHS, modules=Modules(("a", "b", "c")))
-PAIR_PATHS = dl.simulate(NETWORK, PAIR, networks=12, layers=[0, 1, 2])
+PATHS = Later(lambda: dl.simulate(NETWORK, INPUTS, networks=12, layers=[0, 1, 2]))
+NAMED = Later(lambda: replace(made(PATHS), modules=Modules(("a", "b", "c"))))
+PAIR_PATHS = Later(lambda: dl.simulate(NETWORK, PAIR, networks=12, layers=[0, 1, 2]))
 SDE = limits.named("sde", SHAPED)
-PREDICTED = dl.predict(SDE, PAIR, samples=12, layers=[0, 1, 2])
-LAW = limits.law(SDE, PAIR)
-LADDER = dl.climb(NETWORK, INPUTS, networks=12, samples=12)
-SUMMARY = dl.Summary.of(PATHS)
+PREDICTED = Later(lambda: dl.predict(SDE, PAIR, samples=12, layers=[0, 1, 2]))
+LAW = Later(lambda: limits.law(SDE, PAIR))
+LADDER = Later(lambda: dl.climb(NETWORK, INPUTS, networks=12, samples=12))
+SUMMARY = Later(lambda: dl.Summary.of(made(PATHS)))
 FAMILY = {width: dl.MLP(width=width, depth=2) for width in (8, 16, 32)}
-RATE = rates.fit_rate([1, 2, 4], [1.0, 0.5, 0.26])
-RATES = rates.convergence(FAMILY, PAIR, limit="infinite-width", networks=8)
-ROUTES = routes.compare_routes(RESNET, DEPTH_SHAPED, PAIR, work=1.0)
-CHART = figures.norm_along_depth(LADDER)
-ONE = dl.climb(NETWORK, dl.gram(X[:1]), networks=12, samples=12, layers=[0])
-REPORT = dl.report(ONE)
+RATE = Later(lambda: rates.fit_rate([1, 2, 4], [1.0, 0.5, 0.26]))
+RATES = Later(lambda: rates.convergence(FAMILY, PAIR, limit="infinite-width", networks=8))
+ROUTES = Later(lambda: routes.compare_routes(RESNET, DEPTH_SHAPED, PAIR, work=1.0))
+CHART = Later(lambda: figures.norm_along_depth(made(LADDER)))
+ONE = Later(lambda: dl.climb(NETWORK, dl.gram(X[:1]), networks=12, samples=12, layers=[0]))
+REPORT = Later(lambda: dl.report(made(ONE)))
 NUMBER = number_of("a", 1.0, Estimate(1.0, 0.01), refutes={"half": 0.5})
 OUTCOME = Outcome((NUMBER,), "nothing", Figure("x", "y", (Series.of("a", "measured", [0.0, 1.0], [0.0, 1.0]),)))
 CLAIM = Claim("a", "one is one", "nobody", lambda seed: OUTCOME)
+RESULT = Later(CLAIM.run)
 NORMS, GAPS, PLACES = np.zeros(2), np.full(1, 0.7), (np.zeros(1, dtype=int), np.ones(1, dtype=int))
 STATE = {"log_norm": NORMS, "gap": GAPS, "pairs": PLACES}
 
@@ -72,8 +98,8 @@ STATE = {"log_norm": NORMS, "gap": GAPS, "pairs": PLACES}
 def write_files() -> None:
     """Write what the calls read into the current folder."""
     np.save("x.npy", X)
-    PATHS.save("paths.npz")
-    SUMMARY.save("summary.npz")
+    made(PATHS).save("paths.npz")
+    made(SUMMARY).save("summary.npz")
     Path("network.json").write_text(NETWORK.to_json())
 
 
@@ -124,7 +150,7 @@ CALLS: dict[str, Call] = {
         {"log_norm": INPUTS.log_norm, "gap": INPUTS.gap, "names": INPUTS.names, "source": "x"},
     ),
     "inputs.Inputs.pair": (INPUTS.pair, {"first": 0, "second": 2}),
-    "Paths": (dl.Paths, vars(PATHS)),
+    "Paths": (dl.Paths, Later(lambda: vars(made(PATHS)))),
     "Paths.pair": (PATHS.pair, {"first": 0, "second": 1}),
     "Paths.pair_index": (PATHS.pair_index, {"pair": (0, 1)}),
     "Paths.on_clock": (PATHS.on_clock, {"clock": "layer/width"}),
@@ -284,7 +310,7 @@ CALLS: dict[str, Call] = {
     "claims.Number.refutes": (NUMBER.refutes, {"control": NUMBER.controls[0]}),
     "claims.Number.margin": (NUMBER.margin, {"control": NUMBER.controls[0]}),
     "claims.Outcome": (Outcome, vars(OUTCOME)),
-    "reporting.gallery.draw": (gallery.draw, {"result": CLAIM.run()}),
-    "reporting.gallery.Gallery.save": (gallery.gallery([CLAIM.run()]).save, {"folder": "gallery"}),
-    "reporting.gallery.gallery": (gallery.gallery, {"results": [CLAIM.run()], "command": "c"}),
+    "reporting.gallery.draw": (gallery.draw, {"result": RESULT}),
+    "reporting.gallery.Gallery.save": (Later(lambda: gallery.gallery([made(RESULT)])).save, {"folder": "gallery"}),
+    "reporting.gallery.gallery": (gallery.gallery, {"results": [RESULT], "command": "c"}),
 }

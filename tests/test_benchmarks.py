@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,10 +32,12 @@ finally:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_every_script_says_what_it_does(script: Path):
-    run = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith(f"usage: {script.name}")
+def test_every_script_says_what_it_does(script: Path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [str(script), "--help"])
+    monkeypatch.syspath_prepend(str(script.parent))
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.startswith(f"usage: {script.name}")
 
 
 def test_tasks_take_turns():

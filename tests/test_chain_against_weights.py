@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from laws import SIGMAS, z_of_means, z_of_variances
+from tiers import quick, slow
 
 from deeplim.activations import Elementwise, LeakyReLU, ReLU, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
@@ -57,7 +58,7 @@ def _networks(kind: str, width: int, depth: int, activation: str) -> Network:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("depth", [1, 8, 64])
+@pytest.mark.parametrize("depth", quick(1, 8, of=[1, 8, 64]))
 @pytest.mark.parametrize("width", [8, 16, 64])
 @pytest.mark.parametrize("kind", ["mlp", "resnet"])
 def test_chain_has_the_law_of_networks_with_weights(kind: str, width: int, depth: int, activation: str, count: int):
@@ -100,9 +101,9 @@ def erf_by_scipy(x: np.ndarray) -> np.ndarray:
     return erf(x)
 
 
-@pytest.mark.parametrize("function", ["numpy:tanh", f"{__name__}:wavy", f"{__name__}:erf_by_scipy"])
+@pytest.mark.parametrize("function", ["numpy:tanh", slow(f"{__name__}:wavy"), f"{__name__}:erf_by_scipy"])
 @pytest.mark.parametrize("kind", [MLP, ResNet])
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", quick(1, 2, of=[1, 2, 5]))
 def test_any_function_has_the_law_of_networks_with_weights(kind: type, function: str, count: int):
     network = kind(width=12, depth=6, activation=Elementwise(function=function))
     slow = sample_weights(network, INPUTS[count], networks=1500, seed=21, layers=[1, 6])

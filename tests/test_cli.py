@@ -245,7 +245,7 @@ def test_help_and_import_load_nothing_heavy():
 
 
 def test_an_activation_of_ones_own_is_found_in_the_working_directory(tmp_path: Path):
-    (tmp_path / "mine.py").write_text("import numpy as np\n\ndef bump(x):\n    return np.exp(-x * x) - 0.5\n")
+    (tmp_path / "mine.py").write_text("from scipy import special\n\ndef bump(x):\n    return special.erf(x) + x\n")
     words = ["simulate", *SMALL, "--activation", "mine:bump", "--networks", "50"]
     result = subprocess.run([sys.executable, "-m", "deeplim", *words], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

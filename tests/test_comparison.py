@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from tiers import quick
 
 from deeplim.comparison import Comparison, compare
 from deeplim.errors import ClockError, InputError
@@ -121,7 +122,7 @@ LAWS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("sizes", [(200, 200), (60, 1500)])
+@pytest.mark.parametrize("sizes", quick((60, 1500), of=[(200, 200), (60, 1500)]))
 def test_equal_laws_differ_no_more_often_than_stated(law: str, sizes: tuple[int, int]) -> None:
     # More alarms than this have probability 1e-6 when each has probability 0.05, for each of the eight cases
     assert alarms(LAWS[law], sizes, rate=0.05) <= stats.binom.isf(1e-6, 300, 0.05)

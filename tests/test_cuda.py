@@ -19,6 +19,7 @@ from cuda_networks import CASES, LAW, LAYERS, PAIR, SEED, TINY
 from cuda_twin import draw
 from laws import SIGMAS, z_of_means, z_of_variances
 from refusals import refused_as_input
+from tiers import quick
 
 import deeplim as dl
 from deeplim.architecture import MLP, Network, ResNet
@@ -170,6 +171,7 @@ def compare_with_twin(network: Network, inputs: Inputs, norms: np.ndarray, gaps:
 
 @needs_package
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_simulated_kernels_give_the_numbers_of_the_slow_twin(name: str, simulated):
     network, inputs = CASES[name]
     compare_with_twin(network, inputs, simulated[f"{name}/norms"], simulated[f"{name}/gaps"], SEED)
@@ -180,6 +182,7 @@ def test_simulated_kernels_give_the_numbers_of_the_slow_twin(name: str, simulate
 @needs_package
 @pytest.mark.parametrize("kind", TINY)
 @pytest.mark.parametrize("part", ["norms", "gaps"])
+@pytest.mark.slow
 def test_a_network_is_the_same_in_every_run_block_and_launch(kind: str, part: str, simulated):
     whole, later = simulated[f"{kind} whole/{part}"], simulated[f"{kind} whole later/{part}"]
     assert len(np.unique(whole[:, -1, 0])) > 15
@@ -204,6 +207,7 @@ def largest_z(norms: np.ndarray, gaps: np.ndarray, network: Network, inputs: Inp
 
 @needs_package
 @pytest.mark.parametrize("name", LAW)
+@pytest.mark.slow
 def test_simulated_networks_have_the_law_of_the_cpu_s(name: str, simulated):
     network, inputs, _ = LAW[name]
     norms, gaps = simulated[f"{name}/norms"], simulated[f"{name}/gaps"]
@@ -248,7 +252,7 @@ def draw_on_host(code: list[str], network: Network, inputs: Inputs, networks: in
 
 
 @needs_package
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", quick("pair, single precision", "tanh, biases", of=CASES))
 def test_compiled_kernels_give_the_numbers_of_the_slow_twin(name: str, code_of):
     network, inputs = CASES[name]
     norms, gaps = draw_on_host(code_of(network, inputs.count), network, inputs, 300, 7, LAYERS)
@@ -256,7 +260,7 @@ def test_compiled_kernels_give_the_numbers_of_the_slow_twin(name: str, code_of):
 
 
 @needs_package
-@pytest.mark.parametrize("function", NAMES)
+@pytest.mark.parametrize("function", quick("gelu", of=NAMES))
 def test_compiled_activations_give_the_numbers_of_the_slow_twin(function: str, code_of):
     network, m = COMPILED[function]
     norms, gaps = draw_on_host(code_of(network, m), network, PAIR, 200, 3, LAYERS)
@@ -264,6 +268,7 @@ def test_compiled_activations_give_the_numbers_of_the_slow_twin(function: str, c
 
 
 @needs_package
+@pytest.mark.slow
 def test_deep_and_dead_networks_have_the_law_of_the_cpu_s(code_of):
     dead = []
     for network in (MLP(width=64, depth=64), MLP(width=4, depth=12), ResNet(width=64, depth=30)):
@@ -281,7 +286,7 @@ IN_MEMORY = {"sin", "eight"}
 
 
 @needs_package
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", quick("pair, single precision", "tanh, biases", "gelu", of=COMPILED))
 def test_kernels_compile_to_ptx(name: str, code_of, tmp_path: Path):
     network, m = COMPILED[name]
     reason = nvidia_compiler.why_not()

@@ -84,6 +84,7 @@ def test_wrong_weights_are_named_with_gradients_and_their_factor():
     assert dl.diagnose(lambda: mlp(64, 24), X).named("gradient-dies") is None
 
 
+@pytest.mark.slow
 def test_gradients_at_the_edge_of_chaos_are_predicted_by_norms_that_have_not_settled():
     """tanh at sigma_w^2 = 1: chi_1 = 1, and yet gradients die, for norms are on their way to 0 and E phi'^2 < 1."""
     thresholds = dl.diagnosis.Thresholds(gradient_warning=0.5)

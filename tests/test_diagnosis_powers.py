@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from laws import SIGMAS
 from scipy.stats import ttest_ind
+from tiers import quick
 
 from deeplim.diagnosis import BranchExponent
 from deeplim.diagnosis.powers import Power, fit_power
@@ -31,7 +32,7 @@ def test_a_power_without_chance_is_known_and_one_of_single_values_is_not():
     assert np.isnan(fit_power([8, 16], [np.zeros(3), np.zeros(0)]).high)
 
 
-@pytest.mark.parametrize("repeats", [2, 4, 16])
+@pytest.mark.parametrize("repeats", quick(2, of=[2, 4, 16]))
 @pytest.mark.parametrize("power", [0.0, -1.0])
 def test_the_interval_of_a_power_holds_as_often_as_it_says(repeats: int, power: float):
     # variances the same at every width, or inverse to it, as those of norms are

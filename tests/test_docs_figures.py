@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiers import slow
 
 from deeplim.limits import ALL
 
@@ -23,6 +24,8 @@ SECTIONS = [
     "Sources",
 ]
 SCRIPTS = [path for path in sorted(FIGURES.glob("*.py")) if re.search(r"^from marks import", path.read_text(), re.M)]
+
+LONG = {"normalized_sde", "normalization_unshaped"}
 
 
 @pytest.mark.parametrize("limit", ALL, ids=lambda limit: limit.name)
@@ -51,7 +54,9 @@ def test_no_figure_is_left_over():
     assert {path.resolve() for path in FIGURES.glob("*.svg")} <= shown
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script", [slow(one) if one.stem in LONG else one for one in SCRIPTS], ids=lambda script: script.stem
+)
 def test_scripts_draw_the_figures_that_are_there(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(FIGURES))
     monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--output", str(tmp_path)])

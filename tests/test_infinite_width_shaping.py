@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from laws import SIGMAS, z_of_means, z_of_variances
+from tiers import quick, slow
 
 import deeplim as dl
 from deeplim.activations import Elementwise, Transformed, parse_activation
@@ -57,7 +58,7 @@ def made(method: str, function: str, depth: int, share: float) -> Transformed:
     return tat(network) if method == "TAT" else dks(network)
 
 
-@pytest.mark.parametrize("row", SMOOTH, ids=named)
+@pytest.mark.parametrize("row", quick(*SMOOTH[::4], of=SMOOTH), ids=named)
 def test_smooth_activations_are_those_of_the_published_implementation(row):
     # Up to the signs that no condition sees: of the argument, and, for a function odd about a point, of the result.
     given = Transformed(function=row["function"], **row["constants"]).at(1, 1)
@@ -165,7 +166,9 @@ def affine_tanh(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("network", "precision"), [(dl.MLP(width=64, depth=6), "auto"), (dl.ResNet(width=64, depth=6), "double")], ids=str
+    ("network", "precision"),
+    [slow(dl.MLP(width=64, depth=6), "auto"), (dl.ResNet(width=64, depth=6), "double")],
+    ids=str,
 )
 def test_transformed_networks_are_those_of_the_function_written_out(network, precision):
     # The same random numbers in vector code and in the compiled function, to single precision's digits.

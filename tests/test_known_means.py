@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from tiers import slow
 
 import deeplim as dl
 from deeplim.known_means import known_mean_probability, missed
@@ -78,6 +79,7 @@ def alarms(few: dl.Paths, truth: dl.Paths, size: int) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_rare_networks_that_carry_the_mean_raise_no_false_alarm():
     network, layers = dl.MLP(width=32, depth=128), [64, 128]
     inputs = dl.gram(correlation=0.3)
@@ -93,10 +95,10 @@ def test_rare_networks_that_carry_the_mean_raise_no_false_alarm():
 @pytest.mark.parametrize(
     "network",
     [
-        dl.MLP(width=40, depth=80, activation=dl.Elementwise(function="gelu")),
+        slow(dl.MLP(width=40, depth=80, activation=dl.Elementwise(function="gelu"))),
         dl.MLP(width=16, depth=20),
         dl.ResNet(width=50, depth=50),
-        dl.MLP(width=100, depth=100, activation=dl.ShapedReLU()),
+        slow(dl.MLP(width=100, depth=100, activation=dl.ShapedReLU())),
     ],
     ids=str,
 )

@@ -21,6 +21,7 @@ from deeplim.limits.sde import sample_correlation
 from deeplim.limits.unshaped_sde import UnshapedSDE
 
 PAIR = gram(correlation=0.3)
+FOUR = np.random.default_rng(1).normal(size=(4, 6))
 SHAPED = MLP(width=100, depth=100, activation=ShapedReLU(c_plus=0, c_minus=-1))
 NETWORKS: list[Network] = [
     SHAPED,
@@ -78,10 +79,10 @@ def test_which_limits_describe_which_networks():
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
-@pytest.mark.parametrize("inputs", [PAIR, gram(correlation=-1), gram(gap=1e-12), digits(), gram([[2.0]])], ids=str)
+@pytest.mark.parametrize("inputs", [PAIR, gram(correlation=-1), gram(gap=1e-12), gram(FOUR), gram([[2.0]])], ids=str)
 def test_every_limit_gives_finite_paths_that_start_at_the_inputs(network: Network, inputs):
     for limit in limits.find(network):
-        seen = inputs.pair(3, 7) if limit.most_inputs == 2 and inputs.count > 2 else inputs
+        seen = inputs.pair(1, 3) if limit.most_inputs == 2 and inputs.count > 2 else inputs
         if network.normalization == "batchnorm" and seen.count == 1:
             assert "batchnorm" in refused_as_input(lambda limit=limit, seen=seen: limit.sample(seen))
             continue
@@ -167,6 +168,7 @@ def test_ode_by_quadrature_keeps_gaps_of_any_size(gap: float):
     assert paths.log_gap[0, 0, 0] - np.log(gap) == pytest.approx(near.log_gap[0, 0, 0] - np.log(1e-5), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_limit_that_explodes_leaves_the_other_rungs():
     from deeplim.ladder import climb
 

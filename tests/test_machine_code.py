@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from numba import njit
+from tiers import slow
 
 from deeplim.activations import Elementwise, ReLU, ShapedReLU
 from deeplim.architecture import MLP
@@ -67,7 +68,9 @@ def _strangers(loop: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("activation", "phi"), [(ReLU(), None), (ShapedReLU(), None), (Elementwise(function="tanh"), "tanh")], ids=str
+    ("activation", "phi"),
+    [(ReLU(), None), slow(ShapedReLU(), None), slow(Elementwise(function="tanh"), "tanh")],
+    ids=str,
 )
 def test_the_loop_over_neurons_is_made_of_vector_instructions(activation, phi: str | None):
     network = MLP(width=100, depth=1, activation=activation)

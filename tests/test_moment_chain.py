@@ -274,6 +274,7 @@ def test_one_input_does_not_see_the_other():
         assert np.allclose(alone.log_norm[:, :, 0], pair.log_norm[:, :, 0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_explosions_are_counted():
     network = MLP(width=16, depth=12, activation=Elementwise(function=f"{__name__}:cubed"))
     paths = MomentChain(network).sample(gram([[3.0]]), samples=3, seed=10)

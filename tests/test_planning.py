@@ -120,6 +120,7 @@ def numbers_of(code: str, folder: Path) -> list[int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith(("linux", "darwin")), reason="the system does not tell the memory")
+@pytest.mark.slow
 def test_planned_memory_is_what_a_process_then_takes(tmp_path):
     numbers_of("", tmp_path)
     summary, paths = numbers_of(PLAN, tmp_path)

@@ -17,6 +17,7 @@ import torch
 from diagnosed import mlp
 from laws import SIGMAS, z_of_means, z_of_std, z_of_variances
 from scipy.stats import f as f_distribution
+from tiers import quick, slow
 from torch import nn
 from torch.nn import functional as F
 from torch_zoo import (
@@ -38,6 +39,7 @@ from deeplim.paths import Paths
 from deeplim.probe import Reading, observable, read_architecture, record
 
 DEPTH, INITIALIZATIONS, NETWORKS = 10, 1000, 20_000
+FEW = 150
 X = np.random.default_rng(3).normal(size=(2, N_IN)) @ np.diag([1.0, 1, 1, 1, 1, 1, 1, 0.3]) * np.array([[1.0], [1.5]])
 ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float, float]] = {
     "relu": (nn.ReLU, 2.0, 0.0),
@@ -109,21 +111,28 @@ def difference(make: Callable[[], Any], reading: Reading, layers: list[int], cou
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("width", [32, 128])
+@pytest.mark.parametrize("width", quick(32, of=[32, 128]))
 @pytest.mark.parametrize("kind", ["mlp", "resnet"])
-def test_a_probed_network_has_the_law_of_the_chain_read_off_it(kind: str, width: int, activation: str):
+@pytest.mark.parametrize("count", quick(FEW, of=[FEW, INITIALIZATIONS]))
+def test_a_probed_network_has_the_law_of_the_chain_read_off_it(count: int, kind: str, width: int, activation: str):
     make = factory(kind, width, activation)
-    assert difference(make, read_exactly(make, *ACTIVATIONS[activation][1:]), [1, 5, DEPTH]) < SIGMAS
+    assert difference(make, read_exactly(make, *ACTIVATIONS[activation][1:]), [1, 5, DEPTH], count) < SIGMAS
 
 
-def test_controls_wrong_weights_and_wrong_branches_are_seen():
-    """Weights of 10% more variance in an MLP, and branches 10% too large."""
+def test_controls_weights_of_more_variance_are_seen():
+    """By 10%, in an MLP."""
     right = factory("mlp", 128, "relu")
-    assert difference(factory("mlp", 128, "relu", times=1.1), read_architecture(right), [5, DEPTH], 150) > SIGMAS
+    assert difference(factory("mlp", 128, "relu", times=1.1), read_architecture(right), [5, DEPTH], FEW) > SIGMAS
+
+
+@pytest.mark.slow
+def test_controls_branches_that_are_too_large_are_seen():
+    """By 10%."""
     right = read_exactly(factory("resnet", 128, "tanh"), 1.5, 0.1)
     assert difference(factory("resnet", 128, "tanh", scale=1.1), right, [5, DEPTH]) > SIGMAS
 
 
+@pytest.mark.slow
 def test_default_initialization_agrees_with_its_textbook_variances_in_the_mean():
     """Uniform weights and biases of nn.Linear; the chain's are Gaussian, which for biases shows in the spread.
 
@@ -177,7 +186,7 @@ PLACES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", quick(*list(PLACES)[::2], of=PLACES))
 def test_every_place_and_python_code_have_the_law_of_the_chain_read_off_them(name: str):
     """Against NumPy networks with weights: fewer of small ones, at which most wrong places and factors show."""
     model = observable(PLACES[name])
@@ -198,7 +207,7 @@ def test_every_place_and_python_code_have_the_law_of_the_chain_read_off_them(nam
         ("batchnorm before", "after-activation", 150),
         ("residual layernorm after the sum", "before-sum", 150),
         ("residual layernorm before", "after-activation", 150),
-        ("residual rmsnorm before the sum", "before-activation", 1000),
+        slow("residual rmsnorm before the sum", "before-activation", 1000),
     ],
 )
 def test_controls_normalizations_in_wrong_places_are_seen(name: str, wrong: str, count: int):
@@ -233,6 +242,7 @@ def _between_over_within(models: int, copies: int, width: int, depth: int) -> fl
     return float(copies * np.var(means, ddof=1) / (np.mean(within) + copies * shared))
 
 
+@pytest.mark.slow
 def test_copies_of_a_model_differ_as_initializations_do(monkeypatch: pytest.MonkeyPatch):
     models, copies = 40, 15
     limit = f_distribution.isf(1e-5, models - 1, models * (copies - 1))

@@ -185,6 +185,7 @@ def test_a_model_that_shows_its_functions_may_run_in_several_threads():
 def test_a_process_that_is_forked_while_a_thread_probes_can_probe():
     code = """
 import os, threading
+from deeplim.probe.world import alone
 holding, release = threading.Event(), threading.Event()
 def hold():
     with alone():

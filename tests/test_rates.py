@@ -252,6 +252,7 @@ def routes() -> Routes:
     return two_routes(quick=True, seed=5)
 
 
+@pytest.mark.slow
 def test_both_routes_arrive_at_the_ode_at_the_powers_of_the_theorem():
     """At 5 sigma, about thirty tests; 0.02 is allowed for the next term of each power on the sizes gone along."""
     found = routes()
@@ -264,6 +265,7 @@ def test_both_routes_arrive_at_the_ode_at_the_powers_of_the_theorem():
         assert not rate.poor, approach
 
 
+@pytest.mark.slow
 def test_the_fluctuations_differ_as_the_theorem_does_not_say():
     resnet, mlp = (routes().approach(route, "spread", "depth").curve.rate for route in ("resnet", "mlp"))
     assert away(resnet, 0.5) > SIGMAS

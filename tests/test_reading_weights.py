@@ -150,6 +150,7 @@ def test_constants_on_the_inputs_are_the_first_layers():
         assert reading.first_weight_variance == pytest.approx(reading.weights[0].variance)
 
 
+@pytest.mark.slow
 def test_fresh_models_are_hardly_ever_refused():
     """Each of three checks refuses a sound model with probability 6e-5, however many layers it has: 40 with 0.7%."""
     assert [read_architecture(stack(16, 40, nn.ReLU)).why_not for _ in range(40)] == [None] * 40

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from laws import SIGMAS
 from scipy.stats import binomtest, norm
+from tiers import slow
 
 import deeplim as dl
 from deeplim.activations import Elementwise, Transformed
@@ -153,7 +154,7 @@ def test_at_the_median_wide_networks_are_tat_within_the_sampling_error():
     [
         (dl.ResNet(width=64, depth=30), "branch", dl.Target(correlation=0.5, quantile=0.9, norm_within=3)),
         (dl.ResNet(width=64, depth=30, branch=0.5), "slope", dl.Target(correlation=0.85, quantile=0.8)),
-        (
+        slow(
             dl.ResNet(width=64, depth=20, skip=NORM_PRESERVING, branch=0.5, activation=Elementwise(function="tanh")),
             "curvature",
             dl.Target(correlation=0.6, quantile=0.8),

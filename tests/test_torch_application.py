@@ -91,6 +91,7 @@ def probed(factory: Callable[[], nn.Module], network: Any, repeats: int, seed: i
 
 
 @pytest.mark.parametrize("name", ["shaped relu", "shaped tanh", "branches in code", "branches of modules"])
+@pytest.mark.slow
 def test_the_probed_law_is_the_exact_chains(name: str):
     # 200 draws; 6 comparisons a network at 5 sigma: 24 of them raise a false alarm with probability 1.4e-5.
     make, network = PAIRS[name]

@@ -43,6 +43,7 @@ def share_inside(model: nn.Module, repeats: int) -> float:
     return float((paths.correlation[:, -1, 0, 1] <= TARGET.correlation).mean())
 
 
+@pytest.mark.slow
 def test_real_draws_keep_the_target():
     # The share inside among 300 draws, at 5 sigma below the 0.8 that was asked for.
     model, repeats = made(mlp).double(), 300

@@ -5,6 +5,7 @@ from math import pi
 import numpy as np
 import pytest
 from laws import SIGMAS, z_of_means, z_of_variances
+from tiers import slow
 
 from deeplim import limits
 from deeplim.activations import Activation, Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
@@ -109,7 +110,7 @@ def worst(one: Paths, other: Paths) -> float:
         (ReLU(), BOTH),
         (LeakyReLU(slope=-0.5), {"bias_variance": 0.1}),
         (TANH, {"weight_variance": 1.8, "bias_variance": 0.1}),
-        (GELU, {"weight_variance": 2.0, "bias_variance": 0.1}),
+        slow(GELU, {"weight_variance": 2.0, "bias_variance": 0.1}),
     ],
     ids=str,
 )

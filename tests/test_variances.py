@@ -9,6 +9,7 @@ from laws import SIGMAS, z_of_mean
 from refusals import refused_as_spec as refusal
 from test_chain_against_weights import INPUTS, worst_difference
 from test_normalized_kernel import agree
+from tiers import quick
 
 from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet, read_network
@@ -86,7 +87,7 @@ def test_variances_are_read_back_and_checked(kind: type) -> None:
 @pytest.mark.parametrize("variances", [{"weight_variance": 1.4}, {"bias_variance": 0.3}, BOTH], ids=str)
 @pytest.mark.parametrize("activation", [ReLU(), LeakyReLU(slope=-0.4), TANH], ids=str)
 @pytest.mark.parametrize("kind", [MLP, ResNet])
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", quick(2, of=[1, 2, 5]))
 def test_chain_has_the_law_of_networks_with_weights(count: int, kind: type, activation, variances: dict) -> None:
     network = kind(**SIZE, activation=activation, **variances)
     slow = sample_weights(network, INPUTS[count], networks=1500, seed=11, layers=[1, 6])
