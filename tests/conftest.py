@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,18 @@ def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield
     shutil.rmtree(folder, ignore_errors=True)
     assert not os.path.lexists(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Refuse files that tests leave in the project's folder."""
+    before = _visible(pytestconfig.rootpath)
+    yield
+    assert _visible(pytestconfig.rootpath) <= before
+
+
+def _visible(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if not name.startswith(".")}
 
 
 @pytest.fixture

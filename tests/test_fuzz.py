@@ -93,7 +93,7 @@ def test_a_crash_and_a_hang_are_findings_with_the_case_that_was_running(tmp_path
     assert taken == [{"case": 0, "what": "f(1)"}]
 
 
-def test_the_long_fuzz_counts_each_kind_and_a_case_is_run_again():
+def test_the_long_fuzz_counts_each_kind_and_a_case_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done = subprocess.run(
         [sys.executable, "-m", "deeplim.testing", "--kind", "file", "--cases", "30"], capture_output=True, text=True
     )
@@ -102,6 +102,7 @@ def test_the_long_fuzz_counts_each_kind_and_a_case_is_run_again():
     assert found["cases"] == sum(found["file"].values()) == 30
     assert found["findings"] == []
     notes: list[dict[str, Any]] = []
+    monkeypatch.chdir(tmp_path)
     run_cases("file", 0, 12, notes.append)
     again: list[dict[str, Any]] = []
     run_cases("file", 0, 12, again.append, 11)
