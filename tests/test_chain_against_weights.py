@@ -56,7 +56,7 @@ def _networks(kind: str, width: int, depth: int, activation: str) -> Network:
     return cls(width=width, depth=depth, activation=ACTIVATIONS[activation])
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", quick(2, 5, of=[1, 2, 5]))
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", quick(1, 8, of=[1, 8, 64]))
 @pytest.mark.parametrize("width", [8, 16, 64])

@@ -57,6 +57,7 @@ def test_shaped_relu_at_width_300_with_layernorm_and_without(placed: dict[str, s
     assert exact.mean == pytest.approx(0.256 if placed else 0.536, abs=SIGMAS * exact.std / np.sqrt(THEIRS))
 
 
+@pytest.mark.slow
 def test_rmsnorm_with_shaped_silu():
     # The start is not stated with the numbers; -0.2 is the round number whose limit has them.
     network = MLP(width=400, depth=200, activation=Shaped(function="silu", a=0.6), normalization="rmsnorm")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from laws import SIGMAS, z_of_mean, z_of_means, z_of_variances
 from refusals import refusal
+from tiers import quick
 
 from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, ResNet
@@ -195,7 +196,7 @@ def test_shaping_too_weak_grows_without_bound(exponent: float, power: float):
         assert f"^{power:g}; at the exponent 0.5, not {exponent:g}" in message
 
 
-@pytest.mark.parametrize("exponent", [0.51, 0.8])
+@pytest.mark.parametrize("exponent", quick(0.8, of=[0.51, 0.8]))
 def test_shaping_too_strong_leaves_the_linear_law(exponent: float):
     for activation in (ShapedReLU(exponent=exponent), Shaped(function="tanh", exponent=exponent)):
         limit = derive(MLP(**SIZE, activation=activation))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from laws import SIGMAS, z_of_means, z_of_variances
+from tiers import slow
 
 import deeplim as dl
 from deeplim.activations import NAMED_FUNCTIONS, Elementwise, Shaped, Transformed
@@ -76,7 +77,11 @@ def correlations(features: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("drawn", "count", "name"),
-    [*((torch_features, 300, name) for name in NETWORKS), (jax_features, 1000, "mlp"), (jax_features, 1000, "kept")],
+    [
+        *((torch_features, 300, name) for name in NETWORKS),
+        (jax_features, 1000, "mlp"),
+        slow(jax_features, 1000, "kept"),
+    ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
 def test_exported_networks_have_the_law_of_exact_ones(drawn, count, name):

@@ -110,6 +110,7 @@ def test_true_means_pass_and_wrong_ones_do_not(network):
     assert alarms(chunk(few, 0, 400 * 40), stated(many, 0.4), 400) >= 38, "a shift of 0.4 deviations is found"
 
 
+@pytest.mark.slow
 def test_norms_and_log_gaps_raise_no_false_alarm_either():
     network = dl.MLP(width=40, depth=80, activation=dl.Elementwise(function="gelu"))
     paths = dl.simulate(network, dl.gram(correlation=0.3), networks=40_000, seed=3, layers=[80])

@@ -6,6 +6,7 @@ from laws import SIGMAS, z_of_mean, z_of_means, z_of_variances
 from numba import njit
 from refusals import refusal
 from scipy.special import digamma, polygamma
+from tiers import slow
 
 from deeplim.activations import Elementwise, LeakyReLU, ReLU, Shaped, ShapedReLU
 from deeplim.architecture import MLP, Network, ResNet
@@ -188,7 +189,7 @@ def test_the_grid_gives_what_quadrature_gives(function: str, far: bool, monkeypa
         MLP(width=100, depth=100),
         MLP(width=50, depth=100, activation=LeakyReLU(slope=0.3)),
         MLP(width=40, depth=80, activation=ShapedReLU()),
-        MLP(width=32, depth=400, activation=TANH),
+        slow(MLP(width=32, depth=400, activation=TANH)),
         MLP(width=32, depth=32, activation=Shaped(function="tanh", a=1.2)),
     ],
     ids=str,

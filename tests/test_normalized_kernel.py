@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numba import njit
 from test_normalization import ACTIVATIONS, IDS, KINDS, PLACES
+from tiers import slow
 
 from deeplim.activations import Elementwise, LeakyReLU, ReLU, parse_activation
 from deeplim.architecture import MLP, Network, ResNet
@@ -169,7 +170,7 @@ def normalized(kind: str, row: list[mpmath.mpf]) -> list[mpmath.mpf]:
 @pytest.mark.parametrize("gap", ["1.2", "1e-4", "1e-12", "1e-100", "1e-280"])
 @pytest.mark.parametrize("place", ["before-activation", "after-activation"])
 @pytest.mark.parametrize("normalization", ["rmsnorm", "layernorm"])
-@pytest.mark.parametrize("activation", [ReLU(), parse_activation("softplus")], ids=str)
+@pytest.mark.parametrize("activation", [ReLU(), slow(parse_activation("softplus"))], ids=str)
 def test_gaps_keep_their_digits_however_small(activation, normalization: str, place: str, gap: str):
     """Softplus's mean over the neurons is nearly its root mean square; differences below 1e-5 of a function's arguments
     are derivatives to 1e-10.

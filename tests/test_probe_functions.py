@@ -41,6 +41,7 @@ def moments(paths, layer):
     return columns.mean(axis=1), columns.std(axis=1, ddof=1) / np.sqrt(columns.shape[1])
 
 
+@pytest.mark.slow
 def test_a_function_in_numpy_has_the_law_of_the_exact_chain():
     paths = record(relu_network, X, repeats=1000)
     assert paths.layer_names == ("input", *(f"z{layer}" for layer in range(1, DEPTH + 1)))

@@ -272,6 +272,7 @@ def test_the_fluctuations_differ_as_the_theorem_does_not_say():
     assert away(mlp, 0.0) > SIGMAS
 
 
+@pytest.mark.slow
 def test_the_two_networks_are_where_they_were_found_to_be():
     """rho(1) = 0.4517; width 800, depth 100: 0.4510, std 0.043, n Var 1.5; width 4000, depth 40: 0.485 ± 0.007."""
     found = routes()

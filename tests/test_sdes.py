@@ -5,6 +5,7 @@ import pytest
 from laws import SIGMAS, z_of_mean, z_of_variances
 from refusals import refusal
 from scipy.special import gammainc
+from tiers import quick
 
 from deeplim import limits
 from deeplim.activations import LeakyReLU, Shaped, ShapedReLU
@@ -66,7 +67,7 @@ def _step(log_norm, gap, h, dynamics, seed, steps=1):
     return norms[0], gaps[0], explosions[0]
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 16])
+@pytest.mark.parametrize("count", quick(2, 5, of=[2, 3, 5, 16]))
 def test_no_step_of_any_size_leaves_the_covariances(count: int):
     # 1,600 starts for each of four sizes, of any rank and closeness, and 16 paths from each: 100,000 steps up to 0.5.
     rng = np.random.default_rng(count)

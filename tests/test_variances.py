@@ -177,7 +177,7 @@ def test_no_depth_overflows_without_biases(width: int) -> None:
         assert (paths.log_norm > 800).all()
 
 
-@pytest.mark.parametrize("kind", [MLP, ResNet])
+@pytest.mark.parametrize("kind", quick(MLP, of=[MLP, ResNet]))
 def test_a_norm_that_no_float_holds_is_exploded_for_good_beside_biases(kind: type) -> None:
     network = kind(width=66, depth=600, weight_variance=8, bias_variance=0.1)
     network = network.model_copy(update={"branch": 1}) if kind is ResNet else network
