@@ -187,10 +187,13 @@ def _sizes(in_features: Any, out_features: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def _placed(device: Any, dtype: Any) -> tuple[torch.device | None, torch.dtype | None]:
-    """A device and a type; SpecError for what PyTorch takes for none, or where a layer has no such numbers."""
+    """A device and a type; SpecError for what PyTorch takes for none, and for a device that is not here."""
     kinds = (torch.dtype, type(None))
     check_kind("dtype", dtype, kinds, "give a type of PyTorch, as torch.float32", error=SpecError)
     try:
-        return None if device is None else torch.device(device), dtype
-    except (RuntimeError, TypeError, ValueError):
-        raise SpecError(f"device={brief(device)} was given; give a device of PyTorch, as 'cpu' or 'cuda:0'.") from None
+        placed = None if device is None else torch.device(device)
+        torch.empty(0, device=placed)
+    except (AssertionError, RuntimeError, TypeError, ValueError):  # the first where PyTorch was built without CUDA
+        cure = "give a device of PyTorch that is here, as 'cpu', or 'cuda:0' with a GPU"
+        raise SpecError(f"device={brief(device)} was given; {cure}.") from None
+    return placed, dtype
